@@ -1,0 +1,1 @@
+"""Holdfast: durable actors in Python, and the client that calls them."""

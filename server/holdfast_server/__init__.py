@@ -1,0 +1,1 @@
+"""The Holdfast server: runs durable actors and serves them over gRPC."""

@@ -1,0 +1,339 @@
+"""The catalogue of errors: every failure that can reach a caller, once.
+
+Each `Reason` names one failure by its stable `reason` (the ErrorInfo reason and
+the proto enum `ErrorReason` without its prefix), by the `group` and `code` that
+SDKs and the gateway show, by its canonical gRPC status and by whether a caller
+may retry it at once. The proto enum, this table and the SDK's mirror are held
+together by `tests/unit/test_error_catalogue.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+DOMAIN: Final = "holdfast.dev"
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """One entry of the catalogue.
+
+    `retry_after_s` is set for failures of which nothing ran and which pass by
+    themselves: the answer then carries RetryInfo.
+    """
+
+    reason: str
+    group: str
+    code: str
+    status: str
+    message: str
+    retry_after_s: float | None = None
+
+
+def _table(*rows: Reason) -> Mapping[str, Reason]:
+    return {row.reason: row for row in rows}
+
+
+USER_ERROR = Reason("USER_ERROR", "user", "user_error", "UNKNOWN", "the actor raised an error")
+INTERNAL_ERROR = Reason(
+    "INTERNAL_ERROR",
+    "internal",
+    "internal_error",
+    "INTERNAL",
+    "Internal error. Read the server's log for more details.",
+)
+ACTOR_NOT_FOUND = Reason(
+    "ACTOR_NOT_FOUND", "actor", "not_found", "NOT_FOUND", "no actor has this key or id"
+)
+ACTOR_DUPLICATE_KEY = Reason(
+    "ACTOR_DUPLICATE_KEY",
+    "actor",
+    "duplicate_key",
+    "ALREADY_EXISTS",
+    "an actor of this key exists already",
+)
+ACTOR_NAME_NOT_FOUND = Reason(
+    "ACTOR_NAME_NOT_FOUND",
+    "actor",
+    "name_not_found",
+    "NOT_FOUND",
+    "the registry has no actor class of this name",
+)
+ACTION_NOT_FOUND = Reason(
+    "ACTION_NOT_FOUND", "action", "not_found", "NOT_FOUND", "the actor has no action of this name"
+)
+NAMESPACE_NOT_FOUND = Reason(
+    "NAMESPACE_NOT_FOUND", "namespace", "not_found", "NOT_FOUND", "the namespace does not exist"
+)
+REQUEST_INVALID = Reason(
+    "REQUEST_INVALID", "request", "invalid", "INVALID_ARGUMENT", "the request is malformed"
+)
+ENCODING_INVALID = Reason(
+    "ENCODING_INVALID",
+    "encoding",
+    "invalid",
+    "INVALID_ARGUMENT",
+    "the encoding is unknown or cannot carry this value",
+)
+PAYLOAD_MALFORMED = Reason(
+    "PAYLOAD_MALFORMED", "payload", "malformed", "INVALID_ARGUMENT", "the payload does not decode"
+)
+ACTION_INVALID_ARGUMENT = Reason(
+    "ACTION_INVALID_ARGUMENT",
+    "action",
+    "invalid_argument",
+    "INVALID_ARGUMENT",
+    "an argument is missing, surplus or of the wrong type",
+)
+ACTOR_INVALID_INPUT = Reason(
+    "ACTOR_INVALID_INPUT",
+    "actor",
+    "invalid_input",
+    "INVALID_ARGUMENT",
+    "the input does not fit the actor's input type",
+)
+MESSAGE_INCOMING_TOO_LONG = Reason(
+    "MESSAGE_INCOMING_TOO_LONG",
+    "message",
+    "incoming_too_long",
+    "INVALID_ARGUMENT",
+    "the payload is too large",
+)
+MESSAGE_OUTGOING_TOO_LONG = Reason(
+    "MESSAGE_OUTGOING_TOO_LONG",
+    "message",
+    "outgoing_too_long",
+    "RESOURCE_EXHAUSTED",
+    "the result is too large to send; the turn was rolled back",
+)
+VALUE_NOT_ENCODABLE = Reason(
+    "VALUE_NOT_ENCODABLE",
+    "value",
+    "not_encodable",
+    "INTERNAL",
+    "a value cannot be encoded; the turn was rolled back",
+)
+STATE_TOO_LARGE = Reason(
+    "STATE_TOO_LARGE",
+    "state",
+    "too_large",
+    "RESOURCE_EXHAUSTED",
+    "the encoded state is too large; the turn was rolled back",
+)
+STATE_UNDECODABLE = Reason(
+    "STATE_UNDECODABLE",
+    "state",
+    "undecodable",
+    "FAILED_PRECONDITION",
+    "the stored state does not fit the class's state type; it was left as it is",
+)
+ACTOR_OVERLOADED = Reason(
+    "ACTOR_OVERLOADED",
+    "actor",
+    "overloaded",
+    "RESOURCE_EXHAUSTED",
+    "the actor's mailbox is full; nothing ran",
+    retry_after_s=0.1,
+)
+SERVER_OVERLOADED = Reason(
+    "SERVER_OVERLOADED",
+    "server",
+    "overloaded",
+    "RESOURCE_EXHAUSTED",
+    "the server is at its limit of activations or calls; nothing ran",
+    retry_after_s=0.2,
+)
+CALL_CYCLE = Reason(
+    "CALL_CYCLE",
+    "actor",
+    "call_cycle",
+    "FAILED_PRECONDITION",
+    "this call would wait for a turn that waits for it",
+)
+DEADLINE_EXCEEDED = Reason(
+    "DEADLINE_EXCEEDED", "action", "timed_out", "DEADLINE_EXCEEDED", "the deadline has passed"
+)
+CANCELLED = Reason("CANCELLED", "action", "cancelled", "CANCELLED", "the call was cancelled")
+IDEMPOTENCY_KEY_REUSED = Reason(
+    "IDEMPOTENCY_KEY_REUSED",
+    "idempotency",
+    "key_reused",
+    "INVALID_ARGUMENT",
+    "the idempotency key was used with another action or other arguments",
+)
+IDEMPOTENCY_TABLE_FULL = Reason(
+    "IDEMPOTENCY_TABLE_FULL",
+    "idempotency",
+    "table_full",
+    "RESOURCE_EXHAUSTED",
+    "the table of stored replies of this actor is full; nothing ran",
+    retry_after_s=1.0,
+)
+IDEMPOTENCY_KEY_EXPIRED = Reason(
+    "IDEMPOTENCY_KEY_EXPIRED",
+    "idempotency",
+    "key_expired",
+    "ABORTED",
+    "the client acknowledged this call's answer before; it is not run again",
+)
+TURN_INTERRUPTED = Reason(
+    "TURN_INTERRUPTED",
+    "action",
+    "turn_interrupted",
+    "ABORTED",
+    "the turn of this key committed in its middle and was cut short; it is not run again",
+)
+COMMIT_UNKNOWN = Reason(
+    "COMMIT_UNKNOWN",
+    "store",
+    "commit_unknown",
+    "UNAVAILABLE",
+    "writing or syncing failed and the outcome is unknown; retry with the same idempotency key",
+    retry_after_s=0.5,
+)
+STORE_UNAVAILABLE = Reason(
+    "STORE_UNAVAILABLE",
+    "store",
+    "unavailable",
+    "UNAVAILABLE",
+    "the store is closed or being reopened; nothing ran",
+    retry_after_s=0.5,
+)
+SERVER_DRAINING = Reason(
+    "SERVER_DRAINING",
+    "server",
+    "draining",
+    "UNAVAILABLE",
+    "the server is draining; nothing ran",
+    retry_after_s=0.5,
+)
+STALE_EPOCH = Reason(
+    "STALE_EPOCH",
+    "actor",
+    "stale_epoch",
+    "ABORTED",
+    "the owner's epoch is stale; nothing was written",
+)
+UNAUTHENTICATED = Reason(
+    "UNAUTHENTICATED",
+    "auth",
+    "unauthenticated",
+    "UNAUTHENTICATED",
+    "the token is missing or wrong",
+)
+FORBIDDEN = Reason(
+    "FORBIDDEN", "auth", "forbidden", "PERMISSION_DENIED", "the caller may not do this"
+)
+KV_KEY_TOO_LARGE = Reason(
+    "KV_KEY_TOO_LARGE", "kv", "key_too_large", "INVALID_ARGUMENT", "the KV key is too large"
+)
+KV_VALUE_TOO_LARGE = Reason(
+    "KV_VALUE_TOO_LARGE", "kv", "value_too_large", "INVALID_ARGUMENT", "the KV value is too large"
+)
+KV_BATCH_TOO_LARGE = Reason(
+    "KV_BATCH_TOO_LARGE",
+    "kv",
+    "batch_too_large",
+    "INVALID_ARGUMENT",
+    "the KV batch has too many keys or bytes",
+)
+KV_STORAGE_FULL = Reason(
+    "KV_STORAGE_FULL", "kv", "storage_full", "RESOURCE_EXHAUSTED", "the actor's KV storage is full"
+)
+OUTBOX_FULL = Reason(
+    "OUTBOX_FULL",
+    "outbox",
+    "full",
+    "RESOURCE_EXHAUSTED",
+    "the actor has too many undelivered sends",
+)
+READ_ONLY = Reason(
+    "READ_ONLY",
+    "action",
+    "read_only",
+    "FAILED_PRECONDITION",
+    "a read-only action may change nothing",
+)
+NO_TURN = Reason(
+    "NO_TURN",
+    "actor",
+    "no_turn",
+    "FAILED_PRECONDITION",
+    "this needs a turn: use `async with c.turn():`",
+)
+ACTION_WRONG_KIND = Reason(
+    "ACTION_WRONG_KIND",
+    "action",
+    "wrong_kind",
+    "INVALID_ARGUMENT",
+    "a streaming action is called with StreamAction, any other with InvokeAction",
+)
+ACTOR_DESTROYED = Reason(
+    "ACTOR_DESTROYED",
+    "actor",
+    "destroyed",
+    "NOT_FOUND",
+    "the actor was destroyed while the call waited or ran",
+)
+ACTOR_START_FAILED = Reason(
+    "ACTOR_START_FAILED",
+    "actor",
+    "start_failed",
+    "FAILED_PRECONDITION",
+    "a hook failed, so the actor could not start",
+)
+NOT_ENABLED = Reason(
+    "NOT_ENABLED",
+    "actor",
+    "not_enabled",
+    "FAILED_PRECONDITION",
+    "the class does not define what was used",
+)
+STORE_CORRUPT = Reason(
+    "STORE_CORRUPT", "store", "corrupt", "DATA_LOSS", "a stored record is corrupt"
+)
+
+CATALOGUE: Final[Mapping[str, Reason]] = _table(
+    *(value for value in list(globals().values()) if isinstance(value, Reason))
+)
+
+
+class HoldfastError(Exception):
+    """A catalogued failure on its way to a caller.
+
+    `code` and `message` override the catalogue's for user errors; `metadata`
+    holds strings only, except for user errors, whose metadata is any JSON value.
+    """
+
+    def __init__(
+        self,
+        reason: Reason,
+        message: str | None = None,
+        *,
+        code: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+        user_metadata_json: bytes | None = None,
+    ) -> None:
+        self.reason = reason
+        self.message = reason.message if message is None else message
+        self.code = reason.code if code is None else code
+        self.metadata = dict(metadata or {})
+        self.user_metadata_json = user_metadata_json
+        super().__init__(self.message)
+
+    @property
+    def group(self) -> str:
+        return self.reason.group
+
+    def __str__(self) -> str:
+        return f"{self.group}.{self.code}: {self.message}"
+
+
+def invalid(field: str, message: str, *, limit: object = None) -> HoldfastError:
+    """A REQUEST_INVALID that names the field and, where there is one, the limit."""
+    metadata = {"field": field}
+    if limit is not None:
+        metadata["limit"] = str(limit)
+    return HoldfastError(REQUEST_INVALID, f"{field}: {message}", metadata=metadata)

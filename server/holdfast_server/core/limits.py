@@ -1,0 +1,89 @@
+"""Every limit of the runtime: name, unit, default and what happens at it.
+
+Nothing in Holdfast grows without one of these. Names end in their unit: `_max`
+counts things, `_bytes_max` bytes, `_s` seconds. `config.py` reads each from the
+environment as HOLDFAST_<NAME> and from the command line as --<name>.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Limits with their defaults; see the comment of each for what it guards."""
+
+    # Keys and names (a request beyond is refused: REQUEST_INVALID).
+    key_parts_max: int = 32
+    key_part_bytes_max: int = 128
+    key_bytes_max: int = 1024
+    idempotency_key_bytes_max: int = 255
+    page_size_max: int = 1000
+
+    # Payloads. Beyond: MESSAGE_INCOMING_TOO_LONG, MESSAGE_OUTGOING_TOO_LONG.
+    payload_bytes_max: int = 1 << 20
+    input_bytes_max: int = 4 << 20
+
+    # State. Beyond: STATE_TOO_LARGE and the turn is rolled back.
+    state_bytes_max: int = 1 << 20
+
+    # KV, per actor. Beyond: KV_KEY_TOO_LARGE, KV_VALUE_TOO_LARGE,
+    # KV_BATCH_TOO_LARGE, KV_STORAGE_FULL.
+    kv_key_bytes_max: int = 2048
+    kv_value_bytes_max: int = 128 << 10
+    kv_batch_keys_max: int = 128
+    kv_batch_bytes_max: int = 976 << 10
+    kv_list_max: int = 16384
+    kv_storage_bytes_max: int = 1 << 30
+
+    # One turn: bytes of everything it writes. Beyond: KV_BATCH_TOO_LARGE.
+    turn_bytes_max: int = 16 << 20
+
+    # Mailbox of one actor: calls that wait. Beyond: ACTOR_OVERLOADED.
+    mailbox_max: int = 1000
+    # Read-only turns of one actor that run at once. Beyond: ACTOR_OVERLOADED.
+    read_only_max: int = 1000
+
+    # Actors in memory. Beyond: the longest idle are evicted; when all are busy,
+    # SERVER_OVERLOADED.
+    activations_max: int = 1_000_000
+    # Calls and streams in progress in the whole server. Beyond: SERVER_OVERLOADED.
+    calls_max: int = 20_000
+
+    # Stored replies, per actor key. Beyond: IDEMPOTENCY_TABLE_FULL.
+    replies_max: int = 10_000
+    replies_bytes_max: int = 64 << 20
+    # How long an SDK client's replies outlive its last call, and a user's key.
+    reply_client_ttl_s: float = 600.0
+    reply_key_ttl_s: float = 86_400.0
+    # SDK clients remembered in memory. Beyond: the longest silent are handled
+    # as silent since then; their rows still live reply_client_ttl_s.
+    reply_clients_max: int = 100_000
+
+    # Outbox of one actor. Beyond: OUTBOX_FULL and the turn is rolled back.
+    outbox_rows_max: int = 10_000
+    outbox_bytes_max: int = 64 << 20
+    # Sends in flight at once in the whole server; others wait on disk.
+    outbox_in_flight_max: int = 256
+    # Tries of one send before it is dead-lettered, and the backoff between.
+    outbox_attempts_max: int = 10
+    outbox_backoff_s: float = 0.2
+    outbox_backoff_max_s: float = 300.0
+    # Dead letters kept per actor; the oldest is dropped and logged beyond.
+    outbox_dead_max: int = 1000
+
+    # Threads for @action(thread=True). Beyond: the turn waits for one.
+    action_threads_max: int = 32
+
+    # Time limits of hooks, and of a turn whose action names none.
+    hook_timeout_s: float = 5.0
+    action_timeout_s: float = 60.0
+    # Idle time after which an activation leaves memory.
+    sleep_timeout_s: float = 30.0
+    # A handler that holds the loop this long is logged with its stack.
+    loop_block_warn_s: float = 0.5
+    # How long drain waits for running turns.
+    drain_timeout_s: float = 25.0
+    # Between two tries to reopen a failed store.
+    store_reopen_s: float = 0.5

@@ -1,0 +1,176 @@
+"""The layout of stored keys. Keys are forever.
+
+A key is a two-byte kind, then its parts. Kinds are big-endian, never reused;
+retired ones stay listed. 0xFFFF is not a kind, so that kind + 1 always ends a
+scan. Actor ids and scopes are 16 bytes that begin with their shard: within a
+kind, everything of a shard is one range, and everything of an actor is one
+range. Numbers are big-endian, so that scan order is number order.
+`tests/unit/store/test_keys_golden.py` pins every encoding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import IntEnum
+
+from holdfast_server.core.ids import Address, decode_parts, encode_parts
+
+
+class Kind(IntEnum):
+    """First two bytes of every stored key."""
+
+    # The format of the directory: format version, shard count.
+    FORMAT = 0x0001
+    # The epoch of the last open.
+    EPOCH = 0x0002
+    # namespace, name, key parts -> actor id. In key order: also the list.
+    DIRECTORY = 0x0010
+    # actor id -> ActorRecord.
+    ACTOR = 0x0100
+    # actor id -> StateRecord.
+    STATE = 0x0110
+    # actor id, user key -> type byte, value.
+    KV = 0x0120
+    # actor id -> bytes in use, u64.
+    KV_USAGE = 0x0121
+    # actor id, sequence u64 -> EventRecord.
+    EVENT = 0x0130
+    # scope, caller kind, caller, number or key -> ReplyRecord.
+    REPLY = 0x0200
+    # due ms u64, then the REPLY key's rest (prefix of it for a client) -> b"".
+    REPLY_EXPIRY = 0x0201
+    # sender id, number u64 -> SendRecord.
+    OUTBOX = 0x0300
+    # sender id, number u64 -> SendRecord.
+    DEAD_SEND = 0x0301
+    # target scope, sender id -> number u64 of the last send that took effect.
+    INBOX = 0x0310
+
+
+def _kind(kind: Kind) -> bytes:
+    return int(kind).to_bytes(2)
+
+
+_FORMAT = _kind(Kind.FORMAT)
+_EPOCH = _kind(Kind.EPOCH)
+_DIRECTORY = _kind(Kind.DIRECTORY)
+_ACTOR = _kind(Kind.ACTOR)
+_STATE = _kind(Kind.STATE)
+_KV = _kind(Kind.KV)
+_KV_USAGE = _kind(Kind.KV_USAGE)
+_EVENT = _kind(Kind.EVENT)
+_REPLY = _kind(Kind.REPLY)
+_REPLY_EXPIRY = _kind(Kind.REPLY_EXPIRY)
+_OUTBOX = _kind(Kind.OUTBOX)
+_DEAD_SEND = _kind(Kind.DEAD_SEND)
+_INBOX = _kind(Kind.INBOX)
+
+CLIENT = b"\x01"
+USER_KEY = b"\x02"
+
+
+def kind_range(kind: Kind) -> tuple[bytes, bytes]:
+    """Start and end of everything of one kind."""
+    return _kind(kind), (int(kind) + 1).to_bytes(2)
+
+
+def prefix_end(prefix: bytes) -> bytes:
+    """The smallest key after every key that begins with `prefix`."""
+    trimmed = prefix.rstrip(b"\xff")
+    assert trimmed, "a prefix of only FF bytes has no end"
+    return trimmed[:-1] + bytes([trimmed[-1] + 1])
+
+
+def format_key() -> bytes:
+    return _FORMAT
+
+
+def epoch_key() -> bytes:
+    return _EPOCH
+
+
+def directory_key(address: Address) -> bytes:
+    return _DIRECTORY + encode_parts((address.namespace, address.name, *address.key))
+
+
+def directory_prefix(namespace: str, name: str, key_prefix: Iterable[str] = ()) -> bytes:
+    return _DIRECTORY + encode_parts((namespace, name, *key_prefix))
+
+
+def parse_directory_key(key: bytes) -> Address:
+    namespace, name, *parts = decode_parts(key[2:])
+    return Address(namespace, name, tuple(parts))
+
+
+def actor_key(actor_id: bytes) -> bytes:
+    return _ACTOR + actor_id
+
+
+def state_key(actor_id: bytes) -> bytes:
+    return _STATE + actor_id
+
+
+def kv_key(actor_id: bytes, key: bytes) -> bytes:
+    return _KV + actor_id + key
+
+
+def kv_usage_key(actor_id: bytes) -> bytes:
+    return _KV_USAGE + actor_id
+
+
+def event_key(actor_id: bytes, sequence: int) -> bytes:
+    return _EVENT + actor_id + sequence.to_bytes(8)
+
+
+def reply_prefix(scope: bytes) -> bytes:
+    """Prefix of every stored reply of one address."""
+    return _REPLY + scope
+
+
+def client_reply_key(scope: bytes, client_id: bytes, number: int) -> bytes:
+    assert len(client_id) == 16
+    return _REPLY + scope + CLIENT + client_id + number.to_bytes(8)
+
+
+def client_reply_prefix(scope: bytes, client_id: bytes) -> bytes:
+    assert len(client_id) == 16
+    return _REPLY + scope + CLIENT + client_id
+
+
+def user_reply_key(scope: bytes, caller: bytes, key: str) -> bytes:
+    """`caller` is 16 bytes that stand for the authenticated caller."""
+    assert len(caller) == 16
+    return _REPLY + scope + USER_KEY + caller + key.encode("utf-8")
+
+
+def reply_expiry_key(due_ms: int, reply_rest: bytes) -> bytes:
+    """Sweep entry: `reply_rest` is a reply key, or a client's prefix, without kind."""
+    return _REPLY_EXPIRY + due_ms.to_bytes(8) + reply_rest
+
+
+def parse_reply_expiry_key(key: bytes) -> tuple[int, bytes]:
+    return int.from_bytes(key[2:10]), key[10:]
+
+
+def outbox_key(sender_id: bytes, number: int) -> bytes:
+    return _OUTBOX + sender_id + number.to_bytes(8)
+
+
+def outbox_prefix(sender_id: bytes) -> bytes:
+    return _OUTBOX + sender_id
+
+
+def dead_send_key(sender_id: bytes, number: int) -> bytes:
+    return _DEAD_SEND + sender_id + number.to_bytes(8)
+
+
+def dead_send_prefix(sender_id: bytes) -> bytes:
+    return _DEAD_SEND + sender_id
+
+
+def parse_send_key(key: bytes) -> tuple[bytes, int]:
+    return key[2:18], int.from_bytes(key[18:26])
+
+
+def inbox_key(target_scope: bytes, sender_id: bytes) -> bytes:
+    return _INBOX + target_scope + sender_id
