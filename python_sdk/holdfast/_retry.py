@@ -1,0 +1,67 @@
+"""Numbers that make a call take effect once, and how long to wait between tries.
+
+A client numbers its mutating calls from 1. A number belongs to one call for
+good, whatever number of tries that takes, and stays in flight until the call
+was answered or given up; `acknowledged_below` never passes a number that may
+still be sent, so the server never drops a reply that is still wanted.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+FIRST_DELAY_S = 0.05
+LONGEST_DELAY_S = 2.0
+
+
+class Sequence:
+    """The numbers of one client. Used from one event loop only."""
+
+    __slots__ = ("_in_flight", "_next", "client_id")
+
+    def __init__(self, client_id: bytes | None = None) -> None:
+        self.client_id = os.urandom(16) if client_id is None else client_id
+        self._next = 1
+        # Insertion order is numeric order, so the first key is the lowest.
+        self._in_flight: dict[int, None] = {}
+
+    @property
+    def acknowledged_below(self) -> int:
+        """The lowest number in flight; the next number when none is."""
+        return next(iter(self._in_flight), self._next)
+
+    @contextmanager
+    def number(self) -> Iterator[int]:
+        """A number that is in flight inside the block."""
+        number = self._next
+        self._next += 1
+        self._in_flight[number] = None
+        try:
+            yield number
+        finally:
+            del self._in_flight[number]
+
+
+class Backoff:
+    """Delays that double from `FIRST_DELAY_S`, each drawn from its upper half.
+
+    A delay the server asked for (RetryInfo) is a lower bound, jittered upwards.
+    """
+
+    __slots__ = ("_ceiling", "_draw")
+
+    def __init__(self, draw: Callable[[], float] = random.random) -> None:
+        self._draw = draw
+        self._ceiling = FIRST_DELAY_S
+
+    def next(self, retry_after_s: float | None = None) -> float:
+        """Seconds to wait before the next try."""
+        ceiling = self._ceiling
+        self._ceiling = min(ceiling * 2, LONGEST_DELAY_S)
+        delay = ceiling * (0.5 + self._draw() / 2)
+        if retry_after_s is None:
+            return delay
+        return max(retry_after_s, 0.0) + delay

@@ -1,0 +1,301 @@
+"""What users derive from: Actor, with its options and hooks, and the `@action` descriptor.
+
+One class has two faces. On the server an instance holds nothing but methods: its state
+is on the context. For a client the same class is the static type of a handle, whose
+actions take no context; `@action` drops `self` and `c` from the signature for that.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    ClassVar,
+    Concatenate,
+    Generic,
+    Literal,
+    NoReturn,
+    ParamSpec,
+    Self,
+    cast,
+    overload,
+)
+
+from typing_extensions import TypeVar
+
+from holdfast.errors import HoldfastError
+
+if TYPE_CHECKING:
+    from holdfast.context import Context
+
+Durability = Literal["synced", "buffered"]
+
+S = TypeVar("S", default=Any)
+C = TypeVar("C", default=Any)
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Action(Generic[P, R]):
+    """An action of a class. `R` is what a call gives: an awaitable or an async iterator."""
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        *,
+        name: str | None = None,
+        read_only: bool = False,
+        interleave: bool = False,
+        thread: bool = False,
+        durability: Durability | None = None,
+        timeout_s: float | None = None,
+    ) -> None:
+        self.function = function
+        self.attribute: str = getattr(function, "__name__", "")
+        self.name: str = self.attribute if name is None else name
+        self.read_only = read_only
+        self.interleave = interleave
+        self.thread = thread
+        self.durability = durability
+        self.timeout_s = timeout_s
+        self.__doc__ = function.__doc__
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        if self.name == self.attribute:
+            self.name = name
+        self.attribute = name
+
+    @overload
+    def __get__(self, instance: None, owner: type) -> Action[P, R]: ...
+    @overload
+    def __get__(self, instance: Actor[Any, Any], owner: type) -> BoundAction[P, R]: ...
+    def __get__(
+        self, instance: Actor[Any, Any] | None, owner: type
+    ) -> Action[P, R] | BoundAction[P, R]:
+        return self if instance is None else BoundAction(self, instance)
+
+    def inline(
+        self, actor: Actor[Any, Any], c: Context[Any, Any], *args: P.args, **kwargs: P.kwargs
+    ) -> R:
+        """Runs the action of a live actor inside the present turn."""
+        if inspect.iscoroutinefunction(self.function) or inspect.isasyncgenfunction(self.function):
+            return cast(R, self.function(actor, c, *args, **kwargs))
+        return cast(R, _call_plain(self.function, actor, c, args, kwargs))
+
+    def __repr__(self) -> str:
+        return f"<action {self.name!r}>"
+
+
+async def _call_plain(
+    function: Callable[..., Any],
+    actor: object,
+    c: object,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> Any:
+    """A plain function seen as every other action: something to await."""
+    return function(actor, c, *args, **kwargs)
+
+
+class BoundAction(Generic[P, R]):
+    """An action of one actor: called on a handle; inside a turn only `inline` runs it."""
+
+    __slots__ = ("_action", "_actor")
+
+    def __init__(self, action: Action[P, R], actor: Actor[Any, Any]) -> None:
+        self._action = action
+        self._actor = actor
+
+    @property
+    def name(self) -> str:
+        return self._action.name
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        attribute = self._action.attribute
+        lead = "async for item in" if inspect.isasyncgenfunction(self._action.function) else "await"
+        raise HoldfastError(
+            f"{type(self._actor).__name__}.{attribute} is an action and needs a context inside "
+            f"a turn: use `{lead} self.{attribute}.inline(c, ...)`"
+        )
+
+    def inline(self, c: Context[Any, Any], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Runs the action inside the present turn."""
+        return self._action.inline(self._actor, c, *args, **kwargs)
+
+    def __repr__(self) -> str:
+        return f"<action {self._action.name!r} of {type(self._actor).__name__}>"
+
+
+class _ActionDecorator:
+    """What `@action(...)` with options gives: the same decorator with the options set."""
+
+    def __init__(self, options: dict[str, Any]) -> None:
+        self._options = options
+
+    @overload
+    def __call__(
+        self, function: Callable[Concatenate[Any, Any, P], Coroutine[Any, Any, R]], /
+    ) -> Action[P, Coroutine[Any, Any, R]]: ...
+    # A plain function that returns an async iterator falls under both this and the next.
+    @overload
+    def __call__(  # type: ignore[overload-overlap]
+        self, function: Callable[Concatenate[Any, Any, P], AsyncIterator[R]], /
+    ) -> Action[P, AsyncIterator[R]]: ...
+    @overload
+    def __call__(
+        self, function: Callable[Concatenate[Any, Any, P], R], /
+    ) -> Action[P, Coroutine[Any, Any, R]]: ...
+    def __call__(self, function: Callable[..., Any], /) -> Any:
+        return Action(function, **self._options)
+
+
+@overload
+def action(
+    function: Callable[Concatenate[Any, Any, P], Coroutine[Any, Any, R]], /
+) -> Action[P, Coroutine[Any, Any, R]]: ...
+@overload
+def action(  # type: ignore[overload-overlap]
+    function: Callable[Concatenate[Any, Any, P], AsyncIterator[R]], /
+) -> Action[P, AsyncIterator[R]]: ...
+@overload
+def action(
+    function: Callable[Concatenate[Any, Any, P], R], /
+) -> Action[P, Coroutine[Any, Any, R]]: ...
+@overload
+def action(
+    *,
+    name: str | None = None,
+    read_only: bool = False,
+    interleave: bool = False,
+    thread: bool = False,
+    durability: Durability | None = None,
+    timeout_s: float | None = None,
+) -> _ActionDecorator: ...
+def action(function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
+    """Makes a method an action: callable by clients under its name, or under `name`."""
+    if function is None:
+        return _ActionDecorator(options)
+    return Action(function, **options)
+
+
+class Actor(Generic[S, C]):
+    """Base of actors; `S` is the type of the state, `C` that of a connection's state."""
+
+    # Options. Subclasses set them; they are checked at registration.
+    sleep_timeout_s: ClassVar[float] = 30
+    action_timeout_s: ClassVar[float] = 60
+    state_schema_version: ClassVar[int] = 1
+    interleave: ClassVar[bool] = False
+    reentrant: ClassVar[bool] = False
+    durability: ClassVar[Durability] = "synced"
+    mailbox_max: ClassVar[int | None] = None
+
+    if TYPE_CHECKING:
+        # A class, called for each new actor, or a value, copied for each.
+        state: ClassVar[Any]
+        vars: ClassVar[Any]
+        __holdfast_name__: ClassVar[str]
+
+    async def create_state(self, c: Context[Any, Any], input: Any) -> S:
+        """Makes the state of a new actor from its input."""
+        raise HoldfastError(f"{type(self).__name__} does not define create_state")
+
+    async def on_create(self, c: Context[Any, Any], input: Any) -> None:
+        """Runs once, in the turn that creates the actor."""
+
+    async def create_vars(self, c: Context[Any, Any]) -> Any:
+        """Makes the in-memory data of an activation."""
+        return None
+
+    async def on_wake(self, c: Context[Any, Any]) -> None:
+        """Runs at each activation, before the first action."""
+
+    async def on_destroy(self, c: Context[Any, Any]) -> None:
+        """Runs in the turn that deletes the actor."""
+
+    def on_state_change(self, c: Context[Any, Any], state: S) -> None:
+        """Runs once at the end of a turn that changed the state; its own changes count."""
+
+    async def on_before_action_response(
+        self, c: Context[Any, Any], name: str, args: tuple[Any, ...], output: Any
+    ) -> Any:
+        """Gives the result that leaves in place of `output`."""
+        return output
+
+    def migrate_state(self, old_version: int, data: Any) -> Any:
+        """Turns state stored under an older state_schema_version into the present form."""
+        raise HoldfastError(
+            f"{type(self).__name__} has stored state of version {old_version} "
+            "and does not define migrate_state"
+        )
+
+    # Members of a handle; a live actor has none of them.
+
+    def with_options(
+        self,
+        *,
+        idempotency_key: str | None = None,
+        timeout: float | None = None,
+        encoding: str | int | None = None,
+    ) -> Self:
+        """A handle of the same actor with options for its calls."""
+        self._no_handle("with_options")
+
+    async def action(self, name: str, /, *args: Any, **kwargs: Any) -> Any:
+        """Calls an action by its name on the wire."""
+        self._no_handle("action")
+
+    def action_stream(self, name: str, /, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
+        """Calls a streaming action by its name on the wire."""
+        self._no_handle("action_stream")
+
+    async def resolve(self) -> str:
+        """The id of the actor."""
+        self._no_handle("resolve")
+
+    def _no_handle(self, member: str) -> NoReturn:
+        raise HoldfastError(
+            f"{member} belongs to handles; inside {type(self).__name__} get one from c.client"
+        )
+
+
+CLIENT_MEMBERS = frozenset(
+    {
+        "with_options",
+        "action",
+        "action_stream",
+        "resolve",
+        "connect",
+        "on",
+        "once",
+        "events",
+        "fetch",
+        "websocket",
+        "get_gateway_url",
+    }
+)
+HOOKS = frozenset(
+    {
+        "create_state",
+        "on_create",
+        "create_vars",
+        "on_wake",
+        "on_destroy",
+        "on_state_change",
+        "on_before_action_response",
+        "migrate_state",
+    }
+)
+OPTIONS = frozenset(
+    {
+        "sleep_timeout_s",
+        "action_timeout_s",
+        "state_schema_version",
+        "interleave",
+        "reentrant",
+        "durability",
+        "mailbox_max",
+    }
+)

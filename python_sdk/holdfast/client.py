@@ -1,0 +1,273 @@
+"""The client: finds, makes, calls and destroys actors.
+
+    async with Client("127.0.0.1:6430") as client:
+        room = client.get_or_create(ChatRoom, ["org-acme", "general"])
+        await room.send("hello")
+
+`BaseClient` works over any `Transport`; actors get one of their own server as
+`c.client`. `Client` opens a gRPC channel when first used and closes it at the
+end of its `async with` block. Every mutating call carries an idempotency key,
+so its retries take effect once. A client belongs to one event loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, TypeAlias, TypeVar, cast, overload
+
+from holdfast import payload
+from holdfast._handle import ActorHandle, encoding_number
+from holdfast._transport import ActorInfo, Encoded, Lifecycle, ListQuery, Target, Transport
+from holdfast.actor import Actor
+from holdfast.errors import HoldfastError
+
+if TYPE_CHECKING:
+    from holdfast._grpc import GrpcTransport, TlsConfig
+
+A = TypeVar("A", bound=Actor[Any, Any])
+Key: TypeAlias = str | Iterable[str]
+"""One part, or the parts of a key."""
+
+
+def key_parts(key: Key) -> tuple[str, ...]:
+    """The parts of a key; a string is a key of one part."""
+    parts = (key,) if isinstance(key, str) else tuple(key)
+    for part in parts:
+        if not isinstance(part, str):
+            raise TypeError(f"a key is made of strings, not {type(part).__name__}")
+    return parts
+
+
+class BaseClient:
+    """The surface of a client over a transport. See the module's docstring."""
+
+    def __init__(
+        self,
+        transport: Transport | None,
+        *,
+        namespace: str = "default",
+        timeout: float | None = 60.0,
+        encoding: str | int = payload.Encoding.MSGPACK,
+    ) -> None:
+        self._transport = transport
+        self._names: dict[type, str] = {}
+        self.namespace = namespace
+        self.timeout = timeout
+        self.encoding = encoding_number(encoding)
+
+    @property
+    def transport(self) -> Transport:
+        """What carries the calls of this client."""
+        if self._transport is None:
+            raise HoldfastError("the client is closed")
+        return self._transport
+
+    def register(self, cls: type[Actor[Any, Any]], name: str) -> None:
+        """Tell this client the wire name of a class that `setup` did not name here."""
+        self._names[cls] = name
+
+    def name_of(self, actor: type[Actor[Any, Any]] | str) -> str:
+        """The wire name of an actor class; a string is one already."""
+        if isinstance(actor, str):
+            return actor
+        # Only the class's own: a subclass is another actor.
+        name = self._names.get(actor) or vars(actor).get("__holdfast_name__")
+        if not isinstance(name, str):
+            raise HoldfastError(
+                f"{actor.__name__} has no name here: pass it to setup(use={{...}}), "
+                f"call client.register({actor.__name__}, name), or give the name as a string"
+            )
+        return name
+
+    @overload
+    def get(self, actor: type[A], key: Key = ()) -> A: ...
+    @overload
+    def get(self, actor: str, key: Key = ()) -> ActorHandle: ...
+    def get(self, actor: type[A] | str, key: Key = ()) -> A | ActorHandle:
+        """A handle of an actor that exists; its calls fail with `actor.not_found` if not."""
+        return self._handle(actor, Target(name=self.name_of(actor), key=key_parts(key)))
+
+    @overload
+    def get_or_create(self, actor: type[A], key: Key = (), *, input: Any = None) -> A: ...
+    @overload
+    def get_or_create(self, actor: str, key: Key = (), *, input: Any = None) -> ActorHandle: ...
+    def get_or_create(
+        self, actor: type[A] | str, key: Key = (), *, input: Any = None
+    ) -> A | ActorHandle:
+        """A handle of an actor that its first call creates, from `input`, when it is missing."""
+        target = Target(
+            name=self.name_of(actor), key=key_parts(key), create=True, input=self._input(input)
+        )
+        return self._handle(actor, target)
+
+    @overload
+    async def create(
+        self,
+        actor: type[A],
+        key: Key = (),
+        *,
+        input: Any = None,
+        idempotency_key: str | None = None,
+        timeout: float | None = None,
+    ) -> A: ...
+    @overload
+    async def create(
+        self,
+        actor: str,
+        key: Key = (),
+        *,
+        input: Any = None,
+        idempotency_key: str | None = None,
+        timeout: float | None = None,
+    ) -> ActorHandle: ...
+    async def create(
+        self,
+        actor: type[A] | str,
+        key: Key = (),
+        *,
+        input: Any = None,
+        idempotency_key: str | None = None,
+        timeout: float | None = None,
+    ) -> A | ActorHandle:
+        """Create an actor now; `actor.duplicate_key` when there is one under the key.
+
+        The handle is of this very actor: it does not find a later one of the same key.
+        """
+        name = self.name_of(actor)
+        request = Lifecycle(
+            namespace=self.namespace,
+            target=Target(name=name, key=key_parts(key), input=self._input(input)),
+            idempotency_key=idempotency_key,
+            timeout=self.timeout if timeout is None else timeout,
+        )
+        info = await self.transport.create(request)
+        return self._handle(actor, Target(actor_id=info.actor_id, name=name))
+
+    @overload
+    def get_for_id(self, actor: type[A], actor_id: str) -> A: ...
+    @overload
+    def get_for_id(self, actor: str, actor_id: str) -> ActorHandle: ...
+    def get_for_id(self, actor: type[A] | str, actor_id: str) -> A | ActorHandle:
+        """A handle of the actor with this id."""
+        return self._handle(actor, Target(actor_id=actor_id, name=self.name_of(actor)))
+
+    async def list(
+        self,
+        actor: type[Actor[Any, Any]] | str,
+        *,
+        key_prefix: Key = (),
+        page_size: int = 100,
+        timeout: float | None = None,
+    ) -> AsyncIterator[ActorInfo]:
+        """The actors of a class in the order of their keys, fetched page by page."""
+        token = ""
+        while True:
+            query = ListQuery(
+                namespace=self.namespace,
+                name=self.name_of(actor),
+                key_prefix=key_parts(key_prefix),
+                page_size=page_size,
+                page_token=token,
+                timeout=self.timeout if timeout is None else timeout,
+            )
+            actors, token = await self.transport.list_actors(query)
+            for info in actors:
+                yield info
+            if not token:
+                return
+
+    async def destroy(
+        self,
+        actor: type[Actor[Any, Any]] | str | Actor[Any, Any] | ActorHandle,
+        key: Key | None = None,
+        *,
+        idempotency_key: str | None = None,
+        timeout: float | None = None,
+    ) -> str:
+        """Destroy an actor, by class and key or by a handle of it; returns its id."""
+        if isinstance(actor, ActorHandle):
+            own = actor._target
+            target = Target(actor_id=own.actor_id, name=own.name, key=own.key)
+        elif isinstance(actor, Actor) or key is None:
+            raise TypeError("destroy takes a handle, or a class or name and a key")
+        else:
+            target = Target(name=self.name_of(actor), key=key_parts(key))
+        request = Lifecycle(
+            namespace=self.namespace,
+            target=target,
+            idempotency_key=idempotency_key,
+            timeout=self.timeout if timeout is None else timeout,
+        )
+        return await self.transport.destroy(request)
+
+    def _handle(self, actor: type[A] | str, target: Target) -> A | ActorHandle:
+        if isinstance(actor, str):
+            return ActorHandle(self, target)
+        # To the type checker a handle is the actor: what a client may call, it has.
+        return cast(A, ActorHandle(self, target, actor))
+
+    def _input(self, value: Any) -> Encoded | None:
+        if value is None:
+            return None
+        return Encoded(self.encoding, payload.encode(value, self.encoding))
+
+
+class Client(BaseClient):
+    """A client of a server at `address`, "host:port". See the module's docstring.
+
+    `token` is sent as a bearer token. `timeout` is the deadline of a call with
+    all its retries, in seconds; None waits forever.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        *,
+        token: str | None = None,
+        namespace: str = "default",
+        tls: bool | TlsConfig = False,
+        timeout: float | None = 60.0,
+        encoding: str | int = payload.Encoding.MSGPACK,
+    ) -> None:
+        super().__init__(None, namespace=namespace, timeout=timeout, encoding=encoding)
+        self.address = address
+        self._token = token
+        self._tls = tls
+        self._closed = False
+        self._grpc: GrpcTransport | None = None
+
+    @property
+    def transport(self) -> GrpcTransport:
+        """The gRPC transport; opened when first used, on the loop that runs then."""
+        if self._closed:
+            raise HoldfastError("the client is closed")
+        if self._grpc is None:
+            # Here, so that actors, which have another transport, never import grpc.
+            from holdfast._grpc import GrpcTransport, open_channel
+
+            self._grpc = GrpcTransport(open_channel(self.address, self._tls), token=self._token)
+        return self._grpc
+
+    async def close(self) -> None:
+        """Close the channel; calls under way fail with a HoldfastError."""
+        self._closed = True
+        if self._grpc is not None:
+            await self._grpc.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    def __repr__(self) -> str:
+        return f"<holdfast.Client {self.address} namespace={self.namespace!r}>"
+
+
+__all__ = ["ActorInfo", "BaseClient", "Client", "Key"]

@@ -1,0 +1,93 @@
+"""Errors that users of the SDK meet, on either side of the wire.
+
+Every error of the package derives from HoldfastError. A UserError is the only one
+whose text leaves an actor; everything else reaches a client as `internal_error`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
+class HoldfastError(Exception):
+    """Base of all errors of this package."""
+
+
+class ActorError(HoldfastError):
+    """A call failed; what the server said about it.
+
+    `group` and `code` name the failure, `reason` is its name on the wire, and
+    `retryable` says whether the same call, with the same key, may be tried again.
+    """
+
+    def __init__(
+        self,
+        group: str,
+        code: str,
+        message: str,
+        metadata: dict[str, Any] | None = None,
+        reason: str = "",
+        retryable: bool = False,
+        retry_after_s: float | None = None,
+    ) -> None:
+        super().__init__(group, code, message, metadata, reason, retryable, retry_after_s)
+        self.group = group
+        self.code = code
+        self.message = message
+        self.metadata = metadata
+        self.reason = reason
+        self.retryable = retryable
+        self.retry_after_s = retry_after_s
+
+    def __str__(self) -> str:
+        return f"{self.group}.{self.code}: {self.message}"
+
+
+class UserError(HoldfastError):
+    """Raised by actor code to tell the caller something; it is stored and sent as it is."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str = "user_error",
+        metadata: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.code = code
+        self.metadata = metadata
+
+
+class EncodeError(HoldfastError):
+    """A value cannot be encoded; `path` says which part of it."""
+
+    def __init__(self, message: str, path: str) -> None:
+        super().__init__(message, path)
+        self.message = message
+        self.path = path
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.message}"
+
+
+class DecodeError(HoldfastError):
+    """Bytes do not decode to what was expected; `argument` names the parameter, if any."""
+
+    def __init__(self, message: str, path: str, argument: str | None = None) -> None:
+        super().__init__(message, path, argument)
+        self.message = message
+        self.path = path
+        self.argument = argument
+
+    def __str__(self) -> str:
+        if self.argument is not None and self.path == self.argument:
+            return f"argument {self.argument!r}: {self.message}"
+        if self.argument is not None:
+            return f"argument {self.argument!r} at {self.path}: {self.message}"
+        return f"{self.path}: {self.message}"
+
+
+class RegistrationError(HoldfastError, ValueError):
+    """An actor class cannot be registered; names the class and the attribute."""

@@ -1,0 +1,81 @@
+"""The stored form of an actor's state: MessagePack of one type.
+
+Invariant: what is stored decodes to an equal state. Types guarantee that for typed
+positions; for untyped ones (`dict`, `Any`) the encoding is read back and compared, and
+what would come back as something else is refused, with its path.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from msgspec import inspect as mi
+
+from holdfast._walk import contains, difference, locate
+from holdfast.errors import DecodeError, EncodeError
+from holdfast.payload import dec_hook, enc_hook
+
+
+class StateCodec:
+    """Encodes and decodes the state of one class; raises TypeError for a type it cannot."""
+
+    __slots__ = ("_decoder", "_encoder", "type", "untyped")
+
+    def __init__(self, type: Any) -> None:
+        self.type = type
+        self._encoder = msgspec.msgpack.Encoder(enc_hook=enc_hook)
+        self._decoder = msgspec.msgpack.Decoder(type, dec_hook=dec_hook)
+        # A pydantic model reads its fields its own way, so it is compared as well.
+        self.untyped = contains(type, mi.AnyType, mi.CustomType)
+
+    def encode(self, state: Any) -> bytes:
+        """Encodes a state; raises EncodeError with a path such as `state.a.b[0]`."""
+        try:
+            data = self._encoder.encode(state)
+        except Exception as error:
+            path, part = locate(state, "state", self._fails)
+            raise EncodeError(self._reason(part, error), path) from error
+        if self.untyped:
+            self._compare(state, data)
+        return data
+
+    def decode(self, data: bytes) -> Any:
+        """Decodes a stored state; raises DecodeError."""
+        try:
+            return self._decoder.decode(data)
+        except Exception as error:
+            raise DecodeError(str(error) or type(error).__name__, "state") from error
+
+    def _fails(self, part: Any) -> bool:
+        try:
+            self._encoder.encode(part)
+        except Exception:  # whatever it is, it is the failure that is looked for
+            return True
+        return False
+
+    def _reason(self, part: Any, error: Exception) -> str:
+        try:
+            self._encoder.encode(part)
+        except RecursionError:
+            return "nested too deeply, or contains itself"
+        except Exception as cause:
+            return str(cause)
+        return str(error)
+
+    def _compare(self, state: Any, data: bytes) -> None:
+        try:
+            copy = self._decoder.decode(data)
+        except Exception as error:
+            raise EncodeError(f"would not decode again: {error}", "state") from error
+        found = difference(state, copy, "state")
+        if found is not None:
+            path, before, after = found
+            raise EncodeError(_explain(before, after), path)
+
+
+def _explain(before: Any, after: Any) -> str:
+    ours, theirs = type(before).__qualname__, type(after).__qualname__
+    if ours != theirs:
+        return f"a value of type {ours} would come back as {theirs}; give it a type"
+    return f"a value of type {ours} would come back changed; give it a type"

@@ -1,0 +1,83 @@
+"""A call as the runtime sees it: whom, what, until when, under which key."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from holdfast_server.core.ids import Address
+from holdfast_server.core.values import Durability, Value
+
+
+class ClientKey(NamedTuple):
+    """The number an SDK gave to a call; see ClientSequence in the protos."""
+
+    client_id: bytes
+    number: int
+    acknowledged_below: int
+
+
+class UserKey(NamedTuple):
+    """A key of the caller's own; `caller` is 16 bytes for who that is."""
+
+    caller: bytes
+    key: str
+
+
+CallKey = ClientKey | UserKey
+
+
+@dataclass(slots=True, kw_only=True)
+class Target:
+    """Whom a call is for: an address or an id; created first if asked."""
+
+    address: Address | None = None
+    actor_id: bytes | None = None
+    create: bool = False
+    input: Value | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class Call:
+    """One request to run an action. `deadline` is in the loop's time."""
+
+    target: Target
+    action: str
+    args: Value | None = None
+    kwargs: Value | None = None
+    accept: int = 0
+    key: CallKey | None = None
+    deadline: float | None = None
+    traceparent: str = ""
+    # The outbox row this call delivers: sender id and number.
+    sent: tuple[bytes, int] | None = None
+    # The turn (opaque to the core) that waits for this call.
+    origin: object | None = field(default=None, repr=False)
+
+    @property
+    def result_encoding(self) -> int:
+        if self.accept:
+            return self.accept
+        return self.args.encoding if self.args is not None else 1
+
+    def fingerprint(self) -> bytes:
+        """16 bytes that are equal for the same action with the same arguments."""
+        digest = hashlib.blake2b(self.action.encode(), digest_size=16)
+        for value in (self.args, self.kwargs):
+            if value is not None:
+                digest.update(b"%d:%d:" % (value.encoding, len(value.data)))
+                digest.update(value.data)
+            else:
+                digest.update(b"-")
+        return digest.digest()
+
+
+@dataclass(slots=True)
+class Answer:
+    """What a call returned."""
+
+    value: Value
+    durability: Durability
+    actor_id: bytes
+    replayed: bool = False

@@ -1,0 +1,95 @@
+"""Who may run now: the admission rule of one actor's turns, without any I/O.
+
+Exclusive turns run alone, interleaved ones together, in the order they came:
+nobody overtakes a waiting turn, so neither kind starves the other. Read-only
+turns run beside everything and never wait. A re-entrant turn joins the turn
+that waits for it. The number of waiting turns is bounded.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from enum import IntEnum
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class Mode(IntEnum):
+    """How a turn runs beside others of its actor."""
+
+    EXCLUSIVE = 0
+    INTERLEAVED = 1
+    READ_ONLY = 2
+
+
+class MailboxFull(Exception):
+    """The turn was not taken: `mailbox_max` or `read_only_max` is reached."""
+
+
+class Mailbox(Generic[T]):
+    """Admits turns in order. `running` holds the turns that have the actor."""
+
+    __slots__ = ("_limit", "_read_only", "exclusive", "running", "waiting")
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._read_only = 0
+        self.exclusive = False
+        self.running: list[T] = []
+        self.waiting: deque[tuple[T, Mode]] | None = None
+
+    @property
+    def idle(self) -> bool:
+        return not self.running and not self.waiting and self._read_only == 0
+
+    def offer(self, turn: T, mode: Mode, *, joins: bool = False) -> bool:
+        """Whether `turn` runs now; else it waits. `joins`: run beside its waiter."""
+        if mode is Mode.READ_ONLY:
+            if self._read_only >= self._limit:
+                raise MailboxFull
+            self._read_only += 1
+            return True
+        if joins or (not self.waiting and self._fits(mode)):
+            self._start(turn, mode)
+            return True
+        if self.waiting is None:
+            self.waiting = deque()
+        if len(self.waiting) >= self._limit:
+            raise MailboxFull
+        self.waiting.append((turn, mode))
+        return False
+
+    def release(self, turn: T, mode: Mode) -> list[T]:
+        """`turn` has ended; the turns that run now because of it."""
+        if mode is Mode.READ_ONLY:
+            self._read_only -= 1
+            return []
+        self.running.remove(turn)
+        if not self.running:
+            self.exclusive = False
+        admitted: list[T] = []
+        while self.waiting and self._fits(self.waiting[0][1]):
+            following, following_mode = self.waiting.popleft()
+            self._start(following, following_mode)
+            admitted.append(following)
+        return admitted
+
+    def withdraw(self, turn: T) -> list[T]:
+        """`turn` no longer waits; the turns that run now because of it."""
+        if self.waiting:
+            self.waiting = deque(entry for entry in self.waiting if entry[0] is not turn)
+        admitted: list[T] = []
+        while self.waiting and self._fits(self.waiting[0][1]):
+            following, mode = self.waiting.popleft()
+            self._start(following, mode)
+            admitted.append(following)
+        return admitted
+
+    def _fits(self, mode: Mode) -> bool:
+        return not self.running or (mode is Mode.INTERLEAVED and not self.exclusive)
+
+    def _start(self, turn: T, mode: Mode) -> None:
+        self.running.append(turn)
+        if mode is Mode.EXCLUSIVE:
+            self.exclusive = True

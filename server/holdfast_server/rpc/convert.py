@@ -1,0 +1,197 @@
+"""Between protos and the core: requests to calls, answers to responses, errors
+to google.rpc.Status. The only mapping of the catalogue to gRPC codes is here."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import grpc
+from google.protobuf import any_pb2, duration_pb2, timestamp_pb2
+from google.rpc import error_details_pb2, status_pb2
+
+from holdfast.v1 import actor_pb2, payload_pb2
+from holdfast_server.core import errors
+from holdfast_server.core.call import Call, CallKey, ClientKey, Target, UserKey
+from holdfast_server.core.errors import HoldfastError, invalid
+from holdfast_server.core.ids import Address, check_key, check_name, format_actor_id, parse_actor_id
+from holdfast_server.core.limits import Limits
+from holdfast_server.core.values import ENCODINGS, Value
+
+_CODES = {code.name: code for code in grpc.StatusCode}
+_ANONYMOUS = hashlib.blake2b(b"", digest_size=16).digest()
+
+
+class Keyed(Protocol):
+    """A mutating request."""
+
+    @property
+    def idempotency_key(self) -> str: ...
+    @property
+    def client_sequence(self) -> actor_pb2.ClientSequence: ...
+    def HasField(self, field_name: Any) -> bool: ...
+
+
+class Converter:
+    """Checks and converts requests under the server's limits."""
+
+    def __init__(self, limits: Limits, namespaces: frozenset[str]) -> None:
+        self._limits = limits
+        self._namespaces = namespaces
+
+    def namespace(self, name: str) -> str:
+        name = name or "default"
+        if name not in self._namespaces:
+            raise HoldfastError(errors.NAMESPACE_NOT_FOUND, f"there is no namespace {name[:64]!r}")
+        return name
+
+    def address(self, namespace: str, actor: actor_pb2.ActorKey, field: str) -> Address:
+        check_name(actor.name, f"{field}.name")
+        return Address(self.namespace(namespace), actor.name, self.key(actor.key, f"{field}.key"))
+
+    def key(self, parts: Sequence[str], field: str) -> tuple[str, ...]:
+        key = tuple(parts)
+        check_key(key, field, self._limits)
+        return key
+
+    def target(
+        self, namespace: str, target: actor_pb2.ActorTarget, *, create: bool = True
+    ) -> Target:
+        which = target.WhichOneof("target")
+        if which is None:
+            raise invalid("target", "one of actor_id, get and get_or_create is required")
+        if which == "actor_id":
+            self.namespace(namespace)
+            return Target(actor_id=parse_actor_id(target.actor_id, "target.actor_id"))
+        if which == "get_or_create" and not create:
+            raise invalid("target.get_or_create", "is not allowed here; use get")
+        actor = target.get if which == "get" else target.get_or_create
+        given = None
+        if target.HasField("input"):
+            given = self.value(target.input, "target.input", self._limits.input_bytes_max)
+        return Target(
+            address=self.address(namespace, actor, f"target.{which}"),
+            create=which == "get_or_create",
+            input=given,
+        )
+
+    def value(self, payload: payload_pb2.Payload, field: str, limit: int) -> Value | None:
+        if not payload.data and not payload.encoding:
+            return None
+        if payload.encoding not in ENCODINGS:
+            raise HoldfastError(
+                errors.ENCODING_INVALID,
+                f"{field}.encoding: {payload.encoding} is not an encoding",
+                metadata={"field": f"{field}.encoding"},
+            )
+        if len(payload.data) > limit:
+            raise HoldfastError(
+                errors.MESSAGE_INCOMING_TOO_LONG,
+                f"{field}: {len(payload.data)} bytes; at most {limit}",
+                metadata={"field": field, "limit": str(limit), "size": str(len(payload.data))},
+            )
+        return Value(payload.encoding, payload.data)
+
+    def arguments(self, payload: payload_pb2.Payload, field: str) -> Value | None:
+        return self.value(payload, field, self._limits.payload_bytes_max)
+
+    def accept(self, encoding: int) -> int:
+        if encoding and encoding not in ENCODINGS:
+            raise HoldfastError(
+                errors.ENCODING_INVALID, f"accept_encoding: {encoding} is not an encoding"
+            )
+        return encoding
+
+    def idempotency(self, request: Keyed) -> CallKey | None:
+        own, numbered = request.idempotency_key, request.HasField("client_sequence")
+        if own and numbered:
+            raise invalid("idempotency_key", "not together with client_sequence")
+        if own:
+            limit = self._limits.idempotency_key_bytes_max
+            size = len(own.encode())
+            if size > limit:
+                raise invalid("idempotency_key", f"has {size} bytes", limit=limit)
+            return UserKey(_ANONYMOUS, own)
+        if not numbered:
+            return None
+        sequence = request.client_sequence
+        if len(sequence.client_id) != 16:
+            raise invalid("client_sequence.client_id", "must have 16 bytes", limit=16)
+        if sequence.number < 1:
+            raise invalid("client_sequence.number", "must be at least 1")
+        if sequence.acknowledged_below > sequence.number:
+            raise invalid("client_sequence.acknowledged_below", "must not be above number")
+        return ClientKey(sequence.client_id, sequence.number, sequence.acknowledged_below)
+
+    def call(self, request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Call:
+        """The Call of an InvokeActionRequest or StreamActionRequest."""
+        if not request.action:
+            raise invalid("action", "is required")
+        return Call(
+            target=self.target(request.namespace, request.target),
+            action=request.action,
+            args=self.arguments(request.args, "args"),
+            kwargs=self.arguments(request.kwargs, "kwargs"),
+            accept=self.accept(request.accept_encoding),
+            key=self.idempotency(request),
+            deadline=deadline_of(context),
+            traceparent=traceparent_of(context),
+        )
+
+
+def deadline_of(context: grpc.aio.ServicerContext[Any, Any]) -> float | None:
+    """The caller's deadline in the loop's time."""
+    left = context.time_remaining()
+    return None if left is None else asyncio.get_running_loop().time() + left
+
+
+def traceparent_of(context: grpc.aio.ServicerContext[Any, Any]) -> str:
+    for name, value in context.invocation_metadata() or ():
+        if name == "traceparent":
+            return str(value)
+    return ""
+
+
+def payload_of(value: Value) -> payload_pb2.Payload:
+    return payload_pb2.Payload(encoding=value.encoding, data=value.data)  # type: ignore[arg-type]
+
+
+def actor_of(actor_id: bytes, record: Any) -> actor_pb2.Actor:
+    created = timestamp_pb2.Timestamp()
+    created.FromMilliseconds(record.created_at_ms)
+    return actor_pb2.Actor(
+        actor_id=format_actor_id(actor_id),
+        name=record.name,
+        key=record.key,
+        namespace=record.namespace,
+        created_at=created,
+    )
+
+
+def status_of(error: HoldfastError) -> tuple[grpc.StatusCode, str, bytes]:
+    """Code, message and serialized google.rpc.Status of a failure."""
+    reason = error.reason
+    code = _CODES[reason.status]
+    metadata = {"group": error.group, "code": error.code, **error.metadata}
+    if error.user_metadata_json is not None:
+        metadata["metadata_json"] = error.user_metadata_json.decode("utf-8")
+    details: list[Any] = [
+        error_details_pb2.ErrorInfo(reason=reason.reason, domain=errors.DOMAIN, metadata=metadata)
+    ]
+    if reason.retry_after_s is not None:
+        delay = duration_pb2.Duration()
+        delay.FromMilliseconds(int(reason.retry_after_s * 1000))
+        details.append(error_details_pb2.RetryInfo(retry_delay=delay))
+    if reason is errors.REQUEST_INVALID:
+        violation = error_details_pb2.BadRequest.FieldViolation(
+            field=error.metadata.get("field", ""), description=error.message
+        )
+        details.append(error_details_pb2.BadRequest(field_violations=[violation]))
+    status = status_pb2.Status(code=code.value[0], message=error.message)
+    for detail in details:
+        packed = any_pb2.Any()
+        packed.Pack(detail)
+        status.details.append(packed)
+    return code, error.message, status.SerializeToString()

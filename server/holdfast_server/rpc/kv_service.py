@@ -1,0 +1,67 @@
+"""holdfast.v1.KvService: an actor's KV, read from outside without waking it."""
+
+from __future__ import annotations
+
+from holdfast.v1 import kv_service_pb2, kv_service_pb2_grpc
+from holdfast_server.core import errors
+from holdfast_server.core.errors import HoldfastError, invalid
+from holdfast_server.core.limits import Limits
+from holdfast_server.rpc.actor_service import page_size, page_token
+from holdfast_server.rpc.convert import Converter
+from holdfast_server.rpc.guard import Context, unary
+from holdfast_server.runtime.node import Node
+from holdfast_server.store.keys import prefix_end
+
+pb = kv_service_pb2
+
+
+class KvService(kv_service_pb2_grpc.KvServiceServicer):
+    """Reads KV entries."""
+
+    def __init__(self, node: Node, converter: Converter, limits: Limits) -> None:
+        self._node = node
+        self._convert = converter
+        self._limits = limits
+
+    @unary
+    async def GetKvEntries(
+        self, request: pb.GetKvEntriesRequest, context: Context
+    ) -> pb.GetKvEntriesResponse:
+        target = self._convert.target(request.namespace, request.target, create=False)
+        limit = self._limits.kv_batch_keys_max
+        if not 1 <= len(request.keys) <= limit:
+            raise invalid("keys", f"has {len(request.keys)}", limit=limit)
+        if any(len(key) > self._limits.kv_key_bytes_max for key in request.keys):
+            raise HoldfastError(errors.KV_KEY_TOO_LARGE)
+        rows = await self._node.kv_get(target, list(request.keys))
+        return pb.GetKvEntriesResponse(entries=[_entry(*row) for row in rows])
+
+    @unary
+    async def ListKvEntries(
+        self, request: pb.ListKvEntriesRequest, context: Context
+    ) -> pb.ListKvEntriesResponse:
+        target = self._convert.target(request.namespace, request.target, create=False)
+        size = page_size(request.page_size, self._limits)
+        token = page_token(request.page_token)
+        if request.prefix and (request.start or request.end):
+            raise invalid("prefix", "not together with start and end")
+        start, end = request.start, request.end or None
+        if request.prefix:
+            start = request.prefix
+            end = prefix_end(start) if start.rstrip(b"\xff") else None
+        if token and request.reverse:
+            end = token
+        elif token:
+            start = token
+        rows = await self._node.kv_list(target, start, end, size + 1, request.reverse)
+        following = b""
+        if len(rows) > size:
+            # Backwards the page ends before its bound, so the bound is the last row shown.
+            following = rows[size - 1][0] if request.reverse else rows[size][0]
+        return pb.ListKvEntriesResponse(
+            entries=[_entry(*row) for row in rows[:size]], next_page_token=following.hex()
+        )
+
+
+def _entry(key: bytes, stored: bytes) -> pb.KvEntry:
+    return pb.KvEntry(key=key, value=stored[1:], text=stored[:1] == b"t")

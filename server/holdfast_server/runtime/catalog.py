@@ -1,0 +1,117 @@
+"""The live activations: found by address, evicted when idle or too many.
+
+An activation is held while a call uses it. Idle ones are met in the order in
+which they fell idle; one that was used since goes to the end of the line.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from holdfast_server.core import errors
+from holdfast_server.core.call import Target
+from holdfast_server.core.errors import HoldfastError
+from holdfast_server.core.ids import Address, scope_of
+from holdfast_server.runtime.activation import Activation
+from holdfast_server.store import keys
+from holdfast_server.store.v1 import records_pb2 as records
+
+if TYPE_CHECKING:
+    from holdfast_server.runtime.node import Node
+
+_SWEEP_S = 1.0
+_SWEEP_MAX = 2000
+
+
+class Catalog:
+    """Addresses and their activations, the longest idle first."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._by_address: OrderedDict[Address, Activation] = OrderedDict()
+        self._by_scope: dict[bytes, Activation] = {}
+
+    def __len__(self) -> int:
+        return len(self._by_address)
+
+    def start(self) -> None:
+        self._node.loop.call_later(_SWEEP_S, self._sweep)
+
+    def address_of(self, target: Target) -> Address:
+        """The address of a target; ACTOR_NOT_FOUND for an unknown id."""
+        if target.address is not None:
+            self._node.runner.info(target.address.name)
+            return target.address
+        assert target.actor_id is not None
+        row = self._node.read(keys.actor_key(target.actor_id))
+        if row is None:
+            raise HoldfastError(errors.ACTOR_NOT_FOUND)
+        record = records.ActorRecord.FromString(row)
+        return Address(record.namespace, record.name, tuple(record.key))
+
+    def resolve(self, target: Target) -> Activation:
+        """The activation for a target, made if there is none in memory."""
+        address = self.address_of(target)
+        activation = self._by_address.get(address)
+        if activation is None:
+            info = self._node.runner.info(address.name)
+            if len(self._by_address) >= self._node.limits.activations_max:
+                self._evict(1, idle_s=0.0)
+                if len(self._by_address) >= self._node.limits.activations_max:
+                    raise HoldfastError(errors.SERVER_OVERLOADED)
+            activation = Activation(self._node, address, scope_of(address), info)
+            self._by_address[address] = activation
+            self._by_scope[activation.scope] = activation
+        return activation
+
+    def find_scope(self, scope: bytes) -> Activation | None:
+        return self._by_scope.get(scope)
+
+    @contextmanager
+    def using(self, activation: Activation) -> Iterator[None]:
+        """Keep an activation in memory."""
+        activation.users += 1
+        try:
+            yield
+        finally:
+            activation.users -= 1
+            activation.last_used = self._node.loop.time()
+
+    def evict(self, address: Address) -> bool:
+        """Put an idle actor out of memory now; False when it is busy."""
+        activation = self._by_address.get(address)
+        if activation is None or activation.users:
+            return activation is None
+        self._remove(activation)
+        return True
+
+    def drop_all(self) -> None:
+        """Forget every activation: their memory may be ahead of the disk."""
+        self._by_address.clear()
+        self._by_scope.clear()
+
+    def _sweep(self) -> None:
+        if not self._node.closed:
+            self._evict(_SWEEP_MAX, idle_s=None)
+            self.start()
+
+    def _evict(self, count: int, *, idle_s: float | None) -> None:
+        """Look at the first activations in line and drop those idle long enough."""
+        now = self._node.loop.time()
+        for _ in range(min(_SWEEP_MAX, len(self._by_address))):
+            address, activation = next(iter(self._by_address.items()))
+            wanted = activation.info.sleep_timeout_s if idle_s is None else idle_s
+            if activation.users or now - activation.last_used < wanted:
+                self._by_address.move_to_end(address)
+                continue
+            self._remove(activation)
+            count -= 1
+            if count <= 0:
+                return
+
+    def _remove(self, activation: Activation) -> None:
+        del self._by_address[activation.address]
+        del self._by_scope[activation.scope]

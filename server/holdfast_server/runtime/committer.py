@@ -1,0 +1,177 @@
+"""Group commit and the output gate: nothing leaves before it is synced.
+
+Turns hand over batches at any moment. At the end of the loop's tick all of them
+are applied to the store as one unsynced write, so that the next reads see them;
+then the committer thread syncs while the loop goes on with the next turns.
+Every batch has a number; `synced` is the number up to which everything is
+durable. Releases run in order, on the loop, never before their batch is synced
+(buffered ones: written). If a write or a sync fails, the outcome of all that
+wait is unknown: each release gets the error, and `on_failure` is told once.
+Applying on the loop costs microseconds and cannot wait for the disk's sync;
+the sync holds no interpreter lock.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+
+from holdfast_server.core import errors
+from holdfast_server.core.errors import HoldfastError
+from holdfast_server.runtime.environment import Threads
+from holdfast_server.store.api import Batch, StaleEpochError, Store, StoreError
+
+Release = Callable[[HoldfastError | None], None]
+
+
+class Committer:
+    """Joins the batches of many actors into one synced write."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        threads: Threads,
+        loop: asyncio.AbstractEventLoop,
+        on_failure: Callable[[BaseException], None],
+    ) -> None:
+        self._store = store
+        self._threads = threads
+        self._loop = loop
+        self._on_failure = on_failure
+        self._epoch = store.epoch
+        self._pending: list[tuple[Batch, Release | None, bool]] = []
+        self._written: deque[Release | None] = deque()
+        self._scheduled = False
+        self._syncing = False
+        self._failed = False
+        self._waiters: list[tuple[int, int, asyncio.Future[None]]] = []
+        self._tickets = 0
+        # Numbers of the last batch that was submitted, written, synced.
+        self.submitted = 0
+        self.written = 0
+        self.synced = 0
+
+    @property
+    def epoch(self) -> int:
+        """The owner's proof that every activation carries."""
+        return self._epoch
+
+    @property
+    def failed(self) -> bool:
+        """Whether the store has to be reopened before anything can commit."""
+        return self._failed
+
+    def submit(
+        self, batch: Batch, epoch: int, release: Release | None, *, buffered: bool = False
+    ) -> int:
+        """Take a batch; `release` is called on the loop when its fate is known."""
+        if epoch != self._epoch or self._failed:
+            reason = errors.STALE_EPOCH if epoch != self._epoch else errors.STORE_UNAVAILABLE
+            raise HoldfastError(reason)
+        self.submitted += 1
+        self._pending.append((batch, release, buffered))
+        if not self._scheduled:
+            self._scheduled = True
+            self._loop.call_soon(self.apply)
+        return self.submitted
+
+    def apply(self) -> None:
+        """Write everything submitted, so that reads of the store see it."""
+        self._scheduled = False
+        if not self._pending:
+            return
+        group, self._pending = self._pending, []
+        batch = Batch()
+        for part, _, _ in group:
+            batch.extend(part)
+        try:
+            self._store.write(batch, self._epoch)
+        except (StoreError, StaleEpochError, OSError) as error:
+            self._written.extend(release for _, release, _ in group)
+            self._fail(error)
+            return
+        self.written += len(group)
+        for _, release, buffered in group:
+            if buffered and release is not None:
+                release(None)
+                release = None
+            self._written.append(release)
+        self._start_sync()
+
+    async def until_synced(self, number: int) -> None:
+        """Wait until the batch `number` and all before it are durable."""
+        if self.synced >= number:
+            return
+        if self._failed:
+            raise HoldfastError(errors.COMMIT_UNKNOWN)
+        waiter: asyncio.Future[None] = self._loop.create_future()
+        self._tickets += 1
+        heapq.heappush(self._waiters, (number, self._tickets, waiter))
+        await waiter
+
+    async def barrier(self) -> None:
+        """Wait until everything submitted so far is durable."""
+        await self.until_synced(self.submitted)
+
+    def reopened(self, epoch: int) -> None:
+        """The store is open again under a new epoch: nothing old is pending."""
+        assert self._failed
+        assert not self._syncing
+        self._failed = False
+        self._epoch = epoch
+        self.synced = self.written = self.submitted
+
+    @property
+    def quiet(self) -> bool:
+        """Whether no sync is running, so that the store may be closed."""
+        return not self._syncing
+
+    def _start_sync(self) -> None:
+        if self._syncing or self._failed or not self._written:
+            return
+        self._syncing = True
+        number, count = self.written, len(self._written)
+        future = self._threads.sync(self._store.sync)
+        future.add_done_callback(
+            lambda done: self._loop.call_soon_threadsafe(self._on_synced, done, number, count)
+        )
+
+    def _on_synced(self, done: Future[None], number: int, count: int) -> None:
+        self._syncing = False
+        error = done.exception()
+        if error is not None or self._failed:
+            self._fail(error or StoreError("the store failed"))
+            return
+        self.synced = number
+        self._start_sync_of_rest(count)
+
+    def _start_sync_of_rest(self, count: int) -> None:
+        released = [self._written.popleft() for _ in range(count)]
+        self._start_sync()
+        for release in released:
+            if release is not None:
+                release(None)
+        while self._waiters and self._waiters[0][0] <= self.synced:
+            waiter = heapq.heappop(self._waiters)[2]
+            if not waiter.done():
+                waiter.set_result(None)
+
+    def _fail(self, cause: BaseException) -> None:
+        first = not self._failed
+        self._failed = True
+        self._written.extend(release for _, release, _ in self._pending)
+        self._pending.clear()
+        released, self._written = self._written, deque()
+        waiters, self._waiters = self._waiters, []
+        for release in released:
+            if release is not None:
+                release(HoldfastError(errors.COMMIT_UNKNOWN))
+        for _, _, waiter in waiters:
+            if not waiter.done():
+                waiter.set_exception(HoldfastError(errors.COMMIT_UNKNOWN))
+        if first:
+            self._on_failure(cause)

@@ -1,0 +1,168 @@
+"""Calls that carry an idempotency key: run once, join, replay or refuse.
+
+The stored reply is written in the batch of the turn that it answers, under the
+actor's address, so that it outlives destroy. A row below the client's
+acknowledged number is deleted with the next batch of the same actor.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from holdfast_server.core import errors
+from holdfast_server.core.call import Answer, Call, CallKey, ClientKey, UserKey
+from holdfast_server.core.errors import HoldfastError
+from holdfast_server.core.replies import ReplyTable, Verdict
+from holdfast_server.core.values import Durability, Value
+from holdfast_server.runtime.activation import Activation, ReplyWriter
+from holdfast_server.store import keys
+from holdfast_server.store.api import Batch
+from holdfast_server.store.v1 import records_pb2 as records
+
+_REFUSALS = {
+    Verdict.EXPIRED: errors.IDEMPOTENCY_KEY_EXPIRED,
+    Verdict.FULL: errors.IDEMPOTENCY_TABLE_FULL,
+}
+
+
+class _Flight:
+    """A keyed call that is running; others with its key wait for `future`."""
+
+    __slots__ = ("fingerprint", "future")
+
+    def __init__(self, fingerprint: bytes, future: asyncio.Future[Answer | None]) -> None:
+        self.fingerprint = fingerprint
+        self.future = future
+
+
+class StoredReply(ReplyWriter):
+    """Writes the reply rows of one keyed call."""
+
+    __slots__ = ("_activation", "_fingerprint", "_key")
+
+    def __init__(self, activation: Activation, key: CallKey, fingerprint: bytes) -> None:
+        self._activation = activation
+        self._key = key
+        self._fingerprint = fingerprint
+
+    def put_result(self, batch: Batch, value: Value, actor_id: bytes) -> None:
+        outcome = records.ReplyRecord.OUTCOME_RESULT
+        self._put(
+            batch,
+            records.ReplyRecord(
+                outcome=outcome, encoding=value.encoding, data=value.data, actor_id=actor_id
+            ),
+        )
+
+    def put_error(self, batch: Batch, error: HoldfastError, actor_id: bytes) -> None:
+        record = records.ReplyRecord(
+            outcome=records.ReplyRecord.OUTCOME_USER_ERROR,
+            error_code=error.code,
+            error_message=error.message,
+            error_metadata_json=error.user_metadata_json or b"",
+            actor_id=actor_id,
+        )
+        self._put(batch, record)
+
+    def put_started(self, batch: Batch, actor_id: bytes) -> None:
+        outcome = records.ReplyRecord.OUTCOME_STARTED
+        self._put(batch, records.ReplyRecord(outcome=outcome, actor_id=actor_id))
+
+    def _put(self, batch: Batch, record: records.ReplyRecord) -> None:
+        activation, key = self._activation, self._key
+        table = table_of(activation)
+        record.fingerprint = self._fingerprint
+        if isinstance(key, ClientKey):
+            for number in table.acknowledge(key):
+                batch.delete(keys.client_reply_key(activation.scope, key.client_id, number))
+        activation.node.reply_sweep.note(activation, key, record, batch)
+        data = record.SerializeToString()
+        batch.put(reply_key(activation.scope, key), data)
+        table.stored(key, len(data))
+
+
+async def run_keyed(
+    activation: Activation, call: Call, run: Callable[[ReplyWriter], Awaitable[Answer]]
+) -> Answer:
+    """Answer `call`, running it at most once for its key."""
+    key = call.key
+    assert key is not None
+    table = table_of(activation)
+    limits = activation.node.limits
+    identity, fingerprint = table.identity(key), call.fingerprint()
+    while True:
+        verdict = table.judge(key, rows_max=limits.replies_max, bytes_max=limits.replies_bytes_max)
+        if verdict is Verdict.REPLAY:
+            return await _replay(activation, key, fingerprint)
+        refusal = _REFUSALS.get(verdict)
+        if refusal is not None:
+            raise HoldfastError(refusal)
+        if verdict is Verdict.RUN:
+            break
+        flight = table.in_flight[identity]
+        assert isinstance(flight, _Flight)
+        if flight.fingerprint != fingerprint:
+            raise HoldfastError(errors.IDEMPOTENCY_KEY_REUSED)
+        answer = await asyncio.shield(flight.future)
+        if answer is not None:
+            return Answer(answer.value, answer.durability, answer.actor_id, replayed=True)
+    future: asyncio.Future[Answer | None] = activation.node.loop.create_future()
+    table.in_flight[identity] = _Flight(fingerprint, future)
+    answer = None
+    try:
+        answer = await run(StoredReply(activation, key, fingerprint))
+        return answer
+    finally:
+        # A call that failed leaves the decision to those that joined it: they
+        # find its stored error, or run themselves.
+        del table.in_flight[identity]
+        future.set_result(answer)
+
+
+async def _replay(activation: Activation, key: CallKey, fingerprint: bytes) -> Answer:
+    node = activation.node
+    row = node.read(reply_key(activation.scope, key))
+    if row is None:
+        raise HoldfastError(errors.IDEMPOTENCY_KEY_EXPIRED)
+    record = records.ReplyRecord.FromString(row)
+    if record.fingerprint != fingerprint:
+        raise HoldfastError(errors.IDEMPOTENCY_KEY_REUSED)
+    await node.committer.until_synced(activation.last_commit)
+    if record.outcome == records.ReplyRecord.OUTCOME_RESULT:
+        value = Value(record.encoding, record.data)
+        return Answer(value, Durability.SYNCED, record.actor_id, replayed=True)
+    if record.outcome == records.ReplyRecord.OUTCOME_USER_ERROR:
+        raise HoldfastError(
+            errors.USER_ERROR,
+            record.error_message,
+            code=record.error_code,
+            user_metadata_json=record.error_metadata_json or None,
+        )
+    raise HoldfastError(errors.TURN_INTERRUPTED)
+
+
+def reply_key(scope: bytes, key: CallKey) -> bytes:
+    if isinstance(key, ClientKey):
+        return keys.client_reply_key(scope, key.client_id, key.number)
+    return keys.user_reply_key(scope, key.caller, key.key)
+
+
+def table_of(activation: Activation) -> ReplyTable:
+    """The table of stored replies, read from the store when first needed."""
+    if activation.replies is None:
+        table = activation.replies = ReplyTable()
+        prefix = keys.reply_prefix(activation.scope)
+        start, end = prefix, keys.prefix_end(prefix)
+        while rows := activation.node.scan(start, end, limit=1000, reverse=False):
+            for key, value in rows:
+                table.stored(_parse(key), len(value))
+            start = rows[-1][0] + b"\x00"
+    return activation.replies
+
+
+def _parse(key: bytes) -> CallKey:
+    kind, rest = key[18:19], key[19:]
+    if kind == keys.CLIENT:
+        return ClientKey(rest[:16], int.from_bytes(rest[16:24]), 0)
+    return UserKey(rest[:16], rest[16:].decode("utf-8"))

@@ -1,0 +1,121 @@
+"""Drops stored replies whose time has come, in the order of their due time.
+
+A user's key is due 24 hours after its reply. An SDK client's replies at one
+actor share one entry in the sweep's index, and are due once the client has been
+silent everywhere for ten minutes; while it is heard, the entry moves on.
+Nothing is scanned but what is due.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from typing import TYPE_CHECKING
+
+from holdfast_server.core.call import CallKey, ClientKey
+from holdfast_server.store import keys
+from holdfast_server.store.api import Batch
+from holdfast_server.store.v1 import records_pb2 as records
+
+if TYPE_CHECKING:
+    from holdfast_server.runtime.activation import Activation
+    from holdfast_server.runtime.node import Node
+
+log = logging.getLogger("holdfast.replies")
+
+_PAGE = 256
+_INTERVAL_S = 5.0
+
+
+class ReplySweep:
+    """The clock of stored replies."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        # SDK clients by when they were last heard, in wall milliseconds.
+        self._heard: OrderedDict[bytes, int] = OrderedDict()
+        self._started_ms = node.environment.clock.now_ms()
+        self._ttl_ms = int(node.limits.reply_client_ttl_s * 1000)
+        self._key_ttl_ms = int(node.limits.reply_key_ttl_s * 1000)
+
+    def hear(self, key: CallKey) -> None:
+        """A client has called: its replies live on."""
+        if isinstance(key, ClientKey):
+            self._heard[key.client_id] = self._node.environment.clock.now_ms()
+            self._heard.move_to_end(key.client_id)
+            if len(self._heard) > self._node.limits.reply_clients_max:
+                self._heard.popitem(last=False)
+
+    def note(
+        self, activation: Activation, key: CallKey, record: records.ReplyRecord, batch: Batch
+    ) -> None:
+        """A reply row is about to be written: make sure that the sweep meets it."""
+        now = self._node.environment.clock.now_ms()
+        if isinstance(key, ClientKey):
+            assert activation.replies is not None
+            client = activation.replies.clients.get(key.client_id)
+            if client is None:
+                client = activation.replies.client(key.client_id)
+            if client.due_ms <= now:
+                client.due_ms = now + self._ttl_ms
+                rest = keys.client_reply_prefix(activation.scope, key.client_id)[2:]
+                batch.put(keys.reply_expiry_key(client.due_ms, rest), b"")
+        else:
+            record.expires_at_ms = now + self._key_ttl_ms
+            rest = keys.user_reply_key(activation.scope, key.caller, key.key)[2:]
+            batch.put(keys.reply_expiry_key(record.expires_at_ms, rest), b"")
+
+    def start(self) -> None:
+        self._node.loop.call_later(_INTERVAL_S, self._tick)
+
+    def _tick(self) -> None:
+        if self._node.closed:
+            return
+        try:
+            if not self._node.committer.failed:
+                self.sweep()
+        except Exception:
+            log.exception("sweeping stored replies failed")
+        self.start()
+
+    def sweep(self) -> int:
+        """Handle what is due; the number of index entries handled."""
+        node = self._node
+        now = node.environment.clock.now_ms()
+        start, _ = keys.kind_range(keys.Kind.REPLY_EXPIRY)
+        end = keys.reply_expiry_key(now, b"")
+        rows = node.scan(start, end, limit=_PAGE, reverse=False)
+        if not rows:
+            return 0
+        batch = Batch()
+        for key, _ in rows:
+            batch.delete(key)
+            _, rest = keys.parse_reply_expiry_key(key)
+            self._expire(rest, now, batch)
+        node.committer.submit(batch, node.committer.epoch, None)
+        return len(rows)
+
+    def _expire(self, rest: bytes, now: int, batch: Batch) -> None:
+        scope, kind = rest[:16], rest[16:17]
+        prefix = keys.reply_prefix(b"")[:2] + rest
+        if kind == keys.USER_KEY:
+            row = self._node.read(prefix)
+            if row is None or records.ReplyRecord.FromString(row).expires_at_ms > now:
+                return
+            batch.delete(prefix)
+        else:
+            client_id = rest[17:33]
+            due = self._heard.get(client_id, self._started_ms) + self._ttl_ms
+            if due > now:
+                batch.put(keys.reply_expiry_key(due, rest), b"")
+                self._move(scope, client_id, due)
+                return
+            batch.delete_range(prefix, keys.prefix_end(prefix))
+        self._node.forget_replies(scope)
+
+    def _move(self, scope: bytes, client_id: bytes, due: int) -> None:
+        activation = self._node.find_scope(scope)
+        if activation is not None and activation.replies is not None:
+            client = activation.replies.clients.get(client_id)
+            if client is not None:
+                client.due_ms = due

@@ -1,0 +1,107 @@
+"""What the runtime asks of a runner: the place where actor code runs.
+
+A runner knows actor classes and makes instances. An instance holds one actor's
+live state and runs handlers; what a handler does reaches the runtime only as
+effects of its Turn and as the encoded state that `take_state` returns. A remote
+runner differs in nothing but where the handler runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Mapping
+from typing import Any, Protocol
+
+from holdfast_server.core.call import Call
+from holdfast_server.core.values import Value
+from holdfast_server.runtime.turn import Turn
+
+
+class ActionInfo(Protocol):
+    """How an action runs."""
+
+    @property
+    def read_only(self) -> bool: ...
+    @property
+    def interleave(self) -> bool: ...
+    @property
+    def streaming(self) -> bool: ...
+    @property
+    def buffered(self) -> bool: ...
+    @property
+    def timeout_s(self) -> float: ...
+
+
+class ActorInfo(Protocol):
+    """What the runtime must know of an actor class."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def sleep_timeout_s(self) -> float: ...
+    @property
+    def mailbox_max(self) -> int | None: ...
+    @property
+    def reentrant(self) -> bool: ...
+    def action(self, name: str) -> ActionInfo:
+        """ACTION_NOT_FOUND when there is none."""
+        ...
+
+    def check_input(self, value: Value | None) -> None:
+        """ACTOR_INVALID_INPUT when the input does not fit."""
+        ...
+
+    def describe(self) -> Mapping[str, Any]: ...
+
+
+class StreamRun(Protocol):
+    """A streaming action under way; each step runs inside a turn of its own."""
+
+    async def step(self, turn: Turn) -> Value | None:
+        """The next item, None at the end."""
+        ...
+
+    async def close(self, turn: Turn) -> None:
+        """Let the handler clean up when its reader has gone."""
+        ...
+
+
+class Instance(Protocol):
+    """One actor in memory."""
+
+    def start(
+        self, turn: Turn, stored: tuple[int, bytes] | None, value: Value | None, created: bool
+    ) -> Awaitable[None]:
+        """Create or decode the state, then run the hooks of the start."""
+        ...
+
+    def invoke(self, turn: Turn, call: Call) -> Value | Awaitable[Value]:
+        """Run an action; awaitable only if the handler has to be awaited."""
+        ...
+
+    def open_stream(self, call: Call) -> StreamRun:
+        """Bind a streaming action; nothing of it runs yet."""
+        ...
+
+    def take_state(self, turn: Turn) -> tuple[int, bytes] | None:
+        """The encoded state if the turn changed it; it is then the last one."""
+        ...
+
+    def rollback(self) -> None:
+        """Forget what was changed since the last `take_state`."""
+        ...
+
+    def on_destroy(self, turn: Turn) -> Awaitable[None]:
+        """Run the on_destroy hook, whose failure is only logged."""
+        ...
+
+
+class Runner(Protocol):
+    """Makes instances of the actor classes it knows."""
+
+    def info(self, name: str) -> ActorInfo:
+        """ACTOR_NAME_NOT_FOUND when the class is unknown."""
+        ...
+
+    def names(self) -> list[str]: ...
+
+    def make(self, activation: Any) -> Instance: ...

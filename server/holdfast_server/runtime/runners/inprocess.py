@@ -1,0 +1,161 @@
+"""`c.client`: actors of this server, called without leaving the process.
+
+An ordinary call out of a turn first waits until all earlier turns of its actor
+are synced, then runs in the caller's task, with the caller's turn as its origin
+(so that call cycles are found) and the caller's deadline. It carries no
+idempotency key: nothing between caller and callee can lose an answer.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from holdfast import _transport as wire
+from holdfast.errors import ActorError
+from holdfast_server.core import call as core
+from holdfast_server.core.errors import USER_ERROR, HoldfastError, invalid
+from holdfast_server.core.ids import Address, check_key, format_actor_id, parse_actor_id
+from holdfast_server.core.values import Value
+from holdfast_server.runtime import lifecycle
+
+if TYPE_CHECKING:
+    from holdfast_server.runtime.activation import Activation
+    from holdfast_server.runtime.turn import Turn
+
+
+def actor_error(error: HoldfastError) -> ActorError:
+    """A catalogued failure as the SDK raises it."""
+    metadata: dict[str, Any] | None = dict(error.metadata) or None
+    if error.reason is USER_ERROR:
+        raw = error.user_metadata_json
+        metadata = json.loads(raw) if raw else None
+    return ActorError(error.group, error.code, error.message, metadata, reason=error.reason.reason)
+
+
+def _value(encoded: wire.Encoded | None) -> Value | None:
+    return None if encoded is None else Value(encoded.encoding, encoded.data)
+
+
+class InProcessTransport:
+    """The SDK's Transport over the node that runs the calling actor."""
+
+    def __init__(self, activation: Activation, turn: Turn | None) -> None:
+        self._activation = activation
+        self._node = activation.node
+        self._turn = turn
+
+    async def invoke(self, call: wire.Call) -> wire.Reply:
+        await self._earlier_turns()
+        try:
+            answer = await self._node.invoke(self._call(call))
+        except HoldfastError as error:
+            raise actor_error(error) from None
+        return wire.Reply(
+            wire.Encoded(answer.value.encoding, answer.value.data),
+            format_actor_id(answer.actor_id),
+            int(answer.durability),
+            answer.replayed,
+        )
+
+    async def stream(self, call: wire.Call) -> AsyncIterator[wire.Encoded]:
+        await self._earlier_turns()
+        items = self._node.stream(self._call(call))
+        try:
+            async for item in items:
+                yield wire.Encoded(item.encoding, item.data)
+        except HoldfastError as error:
+            raise actor_error(error) from None
+
+    async def create(self, request: wire.Lifecycle) -> wire.ActorInfo:
+        return (await self._lifecycle(request, lifecycle.CREATE))[0]
+
+    async def get_or_create(self, request: wire.Lifecycle) -> tuple[wire.ActorInfo, bool]:
+        return await self._lifecycle(request, lifecycle.GET_OR_CREATE)
+
+    async def destroy(self, request: wire.Lifecycle) -> str:
+        return (await self._lifecycle(request, lifecycle.DESTROY))[0].actor_id
+
+    async def get(self, request: wire.Lifecycle) -> wire.ActorInfo:
+        try:
+            actor_id, record = await self._node.get(self._target(request.target))
+        except HoldfastError as error:
+            raise actor_error(error) from None
+        return _info(actor_id, record)
+
+    async def list_actors(self, query: wire.ListQuery) -> tuple[list[wire.ActorInfo], str]:
+        namespace = self._activation.address.namespace
+        size = query.page_size or 100
+        try:
+            after = bytes.fromhex(query.page_token)
+        except ValueError:
+            raise actor_error(invalid("page_token", "is not from this list")) from None
+        try:
+            rows, following = await self._node.list_actors(
+                namespace, query.name, query.key_prefix, after, size
+            )
+        except HoldfastError as error:
+            raise actor_error(error) from None
+        return [_info(*row) for row in rows], following.hex()
+
+    async def close(self) -> None:
+        """Nothing is held."""
+
+    async def _earlier_turns(self) -> None:
+        try:
+            await self._node.committer.until_synced(self._activation.last_commit)
+        except HoldfastError as error:
+            raise actor_error(error) from None
+
+    async def _lifecycle(self, request: wire.Lifecycle, action: str) -> tuple[wire.ActorInfo, bool]:
+        await self._earlier_turns()
+        target = self._target(request.target)
+        call = core.Call(target=target, action=action, deadline=self._deadline(request.timeout))
+        call.origin = self._turn
+        try:
+            activation, actor_id, changed = await self._node.lifecycle(call)
+        except HoldfastError as error:
+            raise actor_error(error) from None
+        address = activation.address
+        at = datetime.fromtimestamp(activation.created_at_ms / 1000, UTC)
+        info = wire.ActorInfo(
+            format_actor_id(actor_id), address.name, address.key, address.namespace, at
+        )
+        return info, changed
+
+    def _target(self, target: wire.Target) -> core.Target:
+        try:
+            if target.actor_id is not None:
+                return core.Target(actor_id=parse_actor_id(target.actor_id))
+            check_key(target.key, "key", self._node.limits)
+        except HoldfastError as error:
+            raise actor_error(error) from None
+        address = Address(self._activation.address.namespace, target.name, target.key)
+        return core.Target(address=address, create=target.create, input=_value(target.input))
+
+    def _deadline(self, timeout: float | None) -> float | None:
+        ends = [] if timeout is None else [self._node.loop.time() + timeout]
+        if self._turn is not None and self._turn.deadline is not None:
+            ends.append(self._turn.deadline)
+        return min(ends, default=None)
+
+    def _call(self, call: wire.Call) -> core.Call:
+        return core.Call(
+            target=self._target(call.target),
+            action=call.action,
+            args=_value(call.args),
+            kwargs=_value(call.kwargs),
+            accept=call.accept,
+            deadline=self._deadline(call.timeout),
+            traceparent=self._turn.traceparent if self._turn is not None else "",
+            origin=self._turn,
+        )
+
+
+def _info(actor_id: bytes, record: Any) -> wire.ActorInfo:
+    at = datetime.fromtimestamp(record.created_at_ms / 1000, UTC)
+    return wire.ActorInfo(
+        format_actor_id(actor_id), record.name, tuple(record.key), record.namespace, at
+    )

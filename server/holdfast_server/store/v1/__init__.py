@@ -1,0 +1,1 @@
+"""Generated from the protos by tools/gen_protos.py; do not edit."""

@@ -1,0 +1,283 @@
+"""Offline check of a data directory: do its rows agree with one another?
+
+One pass over every row, a page at a time, so that memory does not grow with
+the directory. Nothing is changed. Checked: each directory row leads to an
+actor record that leads back; ids and scopes lie in their shard; state, KV and
+event rows belong to live actors; records decode; the KV bytes in use are the
+sum of the rows. Replies and sends outlive their actor, so theirs is not looked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import groupby
+from pathlib import Path
+from typing import Final, Protocol
+
+from google.protobuf.message import DecodeError, Message
+
+from holdfast_server.core.ids import ID_BYTES, SHARD_COUNT, Address, format_actor_id, scope_of
+from holdfast_server.store import format as store_format
+from holdfast_server.store import keys
+from holdfast_server.store.api import StoreError
+from holdfast_server.store.keys import Kind
+from holdfast_server.store.rocks import RocksReader
+from holdfast_server.store.v1 import records_pb2 as records
+
+FINDINGS_MAX: Final = 1000
+_PAGE: Final = 1000
+
+Row = tuple[bytes, bytes]
+
+# Lengths of keys after the kind: exact, or the least where a free part follows.
+_EXACT: Final = {
+    Kind.FORMAT: 0,
+    Kind.EPOCH: 0,
+    Kind.ACTOR: ID_BYTES,
+    Kind.STATE: ID_BYTES,
+    Kind.KV_USAGE: ID_BYTES,
+    Kind.EVENT: ID_BYTES + 8,
+    Kind.OUTBOX: ID_BYTES + 8,
+    Kind.DEAD_SEND: ID_BYTES + 8,
+    Kind.INBOX: 2 * ID_BYTES,
+}
+_LEAST: Final = {Kind.KV: ID_BYTES + 1, Kind.REPLY: ID_BYTES + 1 + 16 + 1}
+
+_RECORDS: Final[dict[Kind, type[Message]]] = {
+    Kind.ACTOR: records.ActorRecord,
+    Kind.STATE: records.StateRecord,
+    Kind.EVENT: records.EventRecord,
+    Kind.REPLY: records.ReplyRecord,
+    Kind.OUTBOX: records.SendRecord,
+    Kind.DEAD_SEND: records.SendRecord,
+}
+
+_OWNED: Final = (Kind.STATE, Kind.KV, Kind.KV_USAGE, Kind.EVENT)
+
+
+class Rows(Protocol):
+    """What the check reads; every Store is one."""
+
+    def multi_get(self, keys: list[bytes]) -> list[bytes | None]: ...
+
+    def scan(self, start: bytes, end: bytes, *, limit: int) -> list[Row]: ...
+
+
+def verify(data_dir: str | Path) -> list[str]:
+    """What is wrong with the directory, one line each; empty when nothing is.
+
+    DirectoryLockedError while a server has it open.
+    """
+    try:
+        reader = RocksReader(data_dir)
+    except StoreError as error:
+        return [str(error)]
+    try:
+        return check_rows(reader)
+    finally:
+        reader.close()
+
+
+def check_rows(rows: Rows) -> list[str]:
+    """`verify` for rows that are open already."""
+    check = _Check(rows)
+    try:
+        check.run()
+    except _EnoughError:
+        check.findings.append(f"more than {FINDINGS_MAX} findings; the rest is not listed")
+    except StoreError as error:
+        check.findings.append(f"the check ended early: {error}")
+    return check.findings
+
+
+def _kind_of(key: bytes) -> Kind | None:
+    try:
+        return Kind(int.from_bytes(key[:2])) if len(key) >= 2 else None
+    except ValueError:
+        return None
+
+
+class _EnoughError(Exception):
+    """There are as many findings as are listed."""
+
+
+class _Check:
+    """One pass; `findings` is its result."""
+
+    def __init__(self, rows: Rows) -> None:
+        self.findings: list[str] = []
+        self._rows = rows
+        # The actor whose KV rows are being summed: id and bytes so far.
+        self._summed = (b"", 0)
+        self._special: dict[Kind, Callable[[list[Row]], None]] = {
+            Kind.DIRECTORY: self._directory,
+            Kind.ACTOR: self._actors,
+            Kind.KV: self._kv,
+            Kind.KV_USAGE: self._usage,
+            Kind.REPLY_EXPIRY: self._expiries,
+            Kind.INBOX: self._inbox,
+        }
+
+    def run(self) -> None:
+        self._opening_rows()
+        start, end = b"", b"\xff" * 3
+        while page := self._rows.scan(start, end, limit=_PAGE):
+            for kind, group in groupby(page, key=lambda row: row[0][:2]):
+                self._kind(kind, list(group))
+            start = page[-1][0] + b"\x00"
+        self._end_sum()
+
+    def _find(self, key: bytes, what: str) -> None:
+        kind = _kind_of(key)
+        name = "row" if kind is None else f"{kind.name.lower()} row"
+        self._add(f"{name} {key.hex()}: {what}")
+
+    def _add(self, finding: str) -> None:
+        if len(self.findings) >= FINDINGS_MAX:
+            raise _EnoughError
+        self.findings.append(finding)
+
+    def _opening_rows(self) -> None:
+        format_row, epoch_row = self._rows.multi_get([keys.format_key(), keys.epoch_key()])
+        if format_row is None or epoch_row is None:
+            self._add("the format row or the epoch row is missing")
+        try:
+            if format_row is not None:
+                store_format.check_format(format_row)
+            if epoch_row is not None:
+                store_format.decode_epoch(epoch_row)
+        except store_format.FormatError as error:
+            self._add(str(error))
+
+    def _kind(self, prefix: bytes, rows: list[Row]) -> None:
+        kind = _kind_of(prefix)
+        if kind is None:
+            for key, _ in rows:
+                self._find(key, "of no known kind")
+            return
+        sound = [row for row in rows if self._shape(kind, row[0])]
+        if kind in _OWNED:
+            sound = self._owned(sound)
+        special = self._special.get(kind)
+        if special is not None:
+            special(sound)
+        elif kind in _RECORDS:
+            for key, value in sound:
+                self._parse(kind, key, value)
+
+    def _shape(self, kind: Kind, key: bytes) -> bool:
+        """Whether the key has the length of its kind; its shards are looked at too."""
+        size = len(key) - 2
+        if size != _EXACT.get(kind, size) or size < _LEAST.get(kind, 0):
+            self._find(key, f"a key of {len(key)} bytes")
+            return False
+        if kind in _EXACT or kind in _LEAST:
+            for start in range(2, 2 + (size // ID_BYTES) * ID_BYTES, ID_BYTES):
+                # After the first id only an inbox key has a second one.
+                if start > 2 and kind is not Kind.INBOX:
+                    break
+                shard = int.from_bytes(key[start : start + 2])
+                if shard >= SHARD_COUNT:
+                    self._find(key, f"in shard {shard} of {SHARD_COUNT}")
+        return True
+
+    def _parse(self, kind: Kind, key: bytes, value: bytes) -> Message | None:
+        record = _RECORDS[kind]()
+        try:
+            record.ParseFromString(value)
+        except DecodeError as error:
+            self._find(key, f"the record does not decode: {error}")
+            return None
+        return record
+
+    def _owned(self, rows: list[Row]) -> list[Row]:
+        """Rows of an actor that exists; the others are findings, one per actor and kind."""
+        owners = sorted({key[2:18] for key, _ in rows})
+        found = self._rows.multi_get([keys.actor_key(owner) for owner in owners])
+        orphans = {owner for owner, row in zip(owners, found, strict=True) if row is None}
+        reported: set[bytes] = set()
+        for key, _ in rows:
+            owner = key[2:18]
+            if owner in orphans and owner not in reported:
+                reported.add(owner)
+                self._find(key, f"of actor {format_actor_id(owner)}, which does not exist")
+        return [row for row in rows if row[0][2:18] not in orphans]
+
+    def _directory(self, rows: list[Row]) -> None:
+        sound: list[tuple[bytes, Address, bytes]] = []
+        for key, actor_id in rows:
+            try:
+                address = keys.parse_directory_key(key)
+            except ValueError as error:
+                self._find(key, f"the key does not decode: {error}")
+                continue
+            if len(actor_id) != ID_BYTES:
+                self._find(key, f"the actor id has {len(actor_id)} bytes")
+                continue
+            if actor_id[:2] != scope_of(address)[:2]:
+                self._find(key, f"{address}: id {format_actor_id(actor_id)} in a wrong shard")
+            sound.append((key, address, actor_id))
+        found = self._rows.multi_get([keys.actor_key(actor_id) for _, _, actor_id in sound])
+        for (key, address, actor_id), row in zip(sound, found, strict=True):
+            if row is None:
+                self._find(key, f"{address}: actor {format_actor_id(actor_id)} does not exist")
+
+    def _actors(self, rows: list[Row]) -> None:
+        sound: list[tuple[bytes, Address]] = []
+        for key, value in rows:
+            record = self._parse(Kind.ACTOR, key, value)
+            if isinstance(record, records.ActorRecord):
+                sound.append((key, Address(record.namespace, record.name, tuple(record.key))))
+        found = self._rows.multi_get([keys.directory_key(address) for _, address in sound])
+        for (key, address), actor_id in zip(sound, found, strict=True):
+            if key[2:4] != scope_of(address)[:2]:
+                self._find(key, f"{address}: id {format_actor_id(key[2:])} in a wrong shard")
+            if actor_id is None:
+                self._find(key, f"{address} is not in the directory")
+            elif actor_id != key[2:]:
+                self._find(key, f"the directory gives {address} another id: {actor_id.hex()}")
+
+    def _kv(self, rows: list[Row]) -> None:
+        for key, value in rows:
+            if not value:
+                self._find(key, "a value without its type byte")
+            owner, size = key[2:18], len(key) - 18 + len(value)
+            if owner == self._summed[0]:
+                self._summed = (owner, self._summed[1] + size)
+            else:
+                self._end_sum()
+                self._summed = (owner, size)
+
+    def _end_sum(self) -> None:
+        """Compare the sum of one actor's KV rows with its usage row."""
+        owner, size = self._summed
+        self._summed = (b"", 0)
+        if owner:
+            key = keys.kv_usage_key(owner)
+            row = self._rows.multi_get([key])[0]
+            if row is None:
+                self._find(key, f"missing; the KV rows have {size} bytes")
+            elif len(row) == 8 and int.from_bytes(row) != size:
+                self._find(key, f"says {int.from_bytes(row)} bytes; the KV rows have {size}")
+
+    def _usage(self, rows: list[Row]) -> None:
+        for key, value in rows:
+            prefix = keys.kv_key(key[2:18], b"")
+            if len(value) != 8:
+                self._find(key, f"a value of {len(value)} bytes")
+            # With rows, the sum was compared when they were read.
+            elif int.from_bytes(value) and not self._rows.scan(
+                prefix, keys.prefix_end(prefix), limit=1
+            ):
+                self._find(key, f"says {int.from_bytes(value)} bytes; there are no KV rows")
+
+    def _expiries(self, rows: list[Row]) -> None:
+        for key, _ in rows:
+            # Due time, scope, caller kind, caller.
+            if len(key) < 2 + 8 + ID_BYTES + 1 + 16:
+                self._find(key, f"a key of {len(key)} bytes")
+
+    def _inbox(self, rows: list[Row]) -> None:
+        for key, value in rows:
+            if len(value) != 8:
+                self._find(key, f"a value of {len(value)} bytes")

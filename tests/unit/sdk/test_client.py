@@ -1,0 +1,605 @@
+"""The client against a small gRPC server in this process, over real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+import grpc.aio
+import pytest
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.duration_pb2 import Duration
+from google.rpc import error_details_pb2, status_pb2
+from typer.testing import CliRunner
+
+from holdfast import blocking, payload
+from holdfast._grpc import GrpcTransport, open_channel
+from holdfast._retry import Backoff, Sequence
+from holdfast._transport import Call, Target
+from holdfast.actor import Actor, action
+from holdfast.cli.commands import app
+from holdfast.client import BaseClient, Client
+from holdfast.context import Context
+from holdfast.errors import ActorError, HoldfastError
+from holdfast.v1 import actor_pb2, kv_service_pb2, payload_pb2
+from holdfast.v1 import actor_service_pb2 as pb
+from holdfast.v1.actor_service_pb2_grpc import (
+    ActorServiceServicer,
+    add_ActorServiceServicer_to_server,
+)
+from holdfast.v1.kv_service_pb2_grpc import KvServiceServicer, add_KvServiceServicer_to_server
+
+pytestmark = pytest.mark.asyncio
+
+
+@dataclass
+class Point:
+    x: int
+    y: int
+
+
+class Geometry(Actor):
+    @action
+    async def mirror(self, c: Context, point: Point) -> Point:
+        return Point(point.y, point.x)
+
+    @action(name="echoAll")
+    def echo_all(self, c: Context, *values: Any, **named: Any) -> list[Any]:
+        return [list(values), named]
+
+    @action
+    async def count(self, c: Context, up_to: int) -> AsyncIterator[int]:
+        for number in range(up_to):
+            yield number
+
+
+@dataclass
+class Failure:
+    """What the next calls are answered with."""
+
+    code: grpc.StatusCode
+    reason: str = ""
+    metadata: dict[str, str] | None = None
+    retry_after_s: float | None = None
+
+
+def _pack(message: Any) -> AnyMessage:
+    packed = AnyMessage()
+    packed.Pack(message)
+    return packed
+
+
+class Server(ActorServiceServicer, KvServiceServicer):
+    """Remembers requests; fails as often as `failures` says, then answers."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.requests: list[Any] = []
+        self.metadata: list[dict[str, Any]] = []
+        self.failures: list[Failure] = []
+        self.hold: asyncio.Event | None = None
+        self.arrived = asyncio.Event()
+        self.cancelled = asyncio.Event()
+
+    async def _enter(self, request: Any, context: Any) -> None:
+        self.requests.append(request)
+        self.metadata.append(dict(context.invocation_metadata()))
+        self.arrived.set()
+        if not self.failures:
+            return
+        failure = self.failures.pop(0)
+        status = status_pb2.Status(code=failure.code.value[0], message="told to fail")
+        if failure.reason:
+            info = error_details_pb2.ErrorInfo(
+                domain="holdfast.dev", reason=failure.reason, metadata=failure.metadata or {}
+            )
+            status.details.append(_pack(info))
+        if failure.retry_after_s is not None:
+            delay = Duration()
+            delay.FromNanoseconds(int(failure.retry_after_s * 1e9))
+            status.details.append(_pack(error_details_pb2.RetryInfo(retry_delay=delay)))
+        await context.abort(
+            failure.code,
+            "told to fail",
+            (("grpc-status-details-bin", status.SerializeToString()),),
+        )
+
+    async def InvokeAction(self, request: Any, context: Any) -> Any:
+        await self._enter(request, context)
+        if self.hold is not None:
+            try:
+                await self.hold.wait()
+            except asyncio.CancelledError:
+                self.cancelled.set()
+                raise
+        if request.action == "count":
+            self.failures.append(Failure(grpc.StatusCode.INVALID_ARGUMENT, "ACTION_WRONG_KIND"))
+            await self._enter(request, context)
+        encoding = request.accept_encoding
+        args = payload.decode(request.args.data, encoding) if request.args.data else []
+        kwargs = payload.decode(request.kwargs.data, encoding) if request.kwargs.data else {}
+        if request.action == "nothing":
+            return pb.InvokeActionResponse(actor_id="A1")
+        value: Any = [args, kwargs]
+        if request.action == "mirror":
+            value = {"x": args[0]["y"], "y": args[0]["x"]}
+        data = payload.encode(value, encoding)
+        result = payload_pb2.Payload(encoding=encoding, data=data)
+        return pb.InvokeActionResponse(result=result, actor_id="A1")
+
+    async def StreamAction(self, request: Any, context: Any) -> AsyncIterator[Any]:
+        await self._enter(request, context)
+        encoding = request.accept_encoding
+        (up_to,) = payload.decode(request.args.data, encoding)
+        try:
+            for number in range(up_to):
+                data = payload.encode(number, encoding)
+                item = payload_pb2.Payload(encoding=encoding, data=data)
+                yield pb.StreamActionResponse(items=[item])
+            if self.hold is not None:
+                await self.hold.wait()
+            if self.failures:
+                await self._enter(request, context)
+        except asyncio.CancelledError:
+            self.cancelled.set()
+            raise
+
+    async def CreateActor(self, request: Any, context: Any) -> Any:
+        await self._enter(request, context)
+        return pb.CreateActorResponse(actor=actor_pb2.Actor(actor_id="A1"))
+
+    async def GetOrCreateActor(self, request: Any, context: Any) -> Any:
+        await self._enter(request, context)
+        return pb.GetOrCreateActorResponse(actor=actor_pb2.Actor(actor_id="A1"), created=True)
+
+    async def GetActor(self, request: Any, context: Any) -> Any:
+        await self._enter(request, context)
+        actor = actor_pb2.Actor(
+            actor_id="A1", name=request.actor.name, key=request.actor.key, namespace="default"
+        )
+        actor.created_at.FromSeconds(1_700_000_000)
+        return pb.GetActorResponse(actor=actor)
+
+    async def ListActors(self, request: Any, context: Any) -> Any:
+        await self._enter(request, context)
+        first = not request.page_token
+        ids = ("A1", "A2") if first else ("A3",)
+        actors = [actor_pb2.Actor(actor_id=i, name=request.name, key=[i]) for i in ids]
+        return pb.ListActorsResponse(actors=actors, next_page_token="more" if first else "")
+
+    async def DestroyActor(self, request: Any, context: Any) -> Any:
+        await self._enter(request, context)
+        return pb.DestroyActorResponse(actor_id=request.target.actor_id or "A1")
+
+    async def DescribeActors(self, request: Any, context: Any) -> Any:
+        await self._enter(request, context)
+        return pb.DescribeActorsResponse()
+
+    async def GetKvEntries(self, request: Any, context: Any) -> Any:
+        await self._enter(request, context)
+        found = [kv_service_pb2.KvEntry(key=b"last", value=b"hi", text=True)]
+        return kv_service_pb2.GetKvEntriesResponse(entries=found if b"last" in request.keys else [])
+
+    async def ListKvEntries(self, request: Any, context: Any) -> Any:
+        await self._enter(request, context)
+        entry = kv_service_pb2.KvEntry(key=b"b\xff", value=b"\x00")
+        return kv_service_pb2.ListKvEntriesResponse(entries=[entry])
+
+
+async def _start(server: Server) -> tuple[grpc.aio.Server, str]:
+    listener = grpc.aio.server()
+    add_ActorServiceServicer_to_server(server, listener)
+    add_KvServiceServicer_to_server(server, listener)
+    port = listener.add_insecure_port("127.0.0.1:0")
+    await listener.start()
+    return listener, f"127.0.0.1:{port}"
+
+
+@asynccontextmanager
+async def running(**options: Any) -> AsyncIterator[tuple[Server, Client]]:
+    server = Server()
+    listener, address = await _start(server)
+    async with Client(address, **options) as client:
+        client.register(Geometry, "geometry")
+        try:
+            yield server, client
+        finally:
+            await listener.stop(None)
+
+
+@contextmanager
+def running_in_thread() -> Iterator[tuple[Server, str]]:
+    """For callers without a loop."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+
+    def run(coroutine: Any) -> Any:
+        return asyncio.run_coroutine_threadsafe(coroutine, loop).result()
+
+    async def make() -> Any:
+        server = Server()
+        return server, *(await _start(server))
+
+    server, listener, address = run(make())
+    try:
+        yield server, address
+    finally:
+        run(listener.stop(None))
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+
+async def unavailable_address() -> str:
+    """An address on which nothing listens any more."""
+    listener, address = await _start(Server())
+    await listener.stop(None)
+    return address
+
+
+async def test_arguments_and_result_by_name() -> None:
+    async with running(namespace="blue") as (server, client):
+        handle = client.get_or_create("geometry", ["a", "b"], input={"size": 3})
+        assert await handle.echoAll(1, "x", deep={"k": b"v"}) == [[1, "x"], {"deep": {"k": b"v"}}]
+        request = server.requests[0]
+        assert (request.namespace, request.action) == ("blue", "echoAll")
+        assert list(request.target.get_or_create.key) == ["a", "b"]
+        assert payload.decode(request.target.input.data, request.target.input.encoding) == {
+            "size": 3
+        }
+        assert await handle.nothing() is None
+        assert not server.requests[1].HasField("args")
+        assert not server.requests[1].HasField("kwargs")
+
+
+async def test_a_class_gives_wire_names_and_result_types() -> None:
+    async with running() as (server, client):
+        handle = client.get(Geometry, "one")
+        assert await handle.mirror(Point(1, 2)) == Point(2, 1)
+        assert await handle.action("mirror", Point(3, 4)) == Point(4, 3)
+        assert await handle.echo_all(7) == [[7], {}]
+        assert server.requests[2].action == "echoAll"
+        assert list(server.requests[2].target.get.key) == ["one"]
+        with pytest.raises(AttributeError, match="Geometry has no action 'absent'"):
+            _ = handle.absent  # type: ignore[attr-defined]
+
+
+async def test_a_class_without_a_name_is_refused_with_the_remedy() -> None:
+    class Other(Actor):
+        pass
+
+    async with running() as (_, client):
+        with pytest.raises(HoldfastError, match=r"register\(Other"):
+            client.get(Other, "one")
+
+
+async def test_every_call_has_its_number_and_acknowledges_those_answered() -> None:
+    async with running() as (server, client):
+        handle = client.get("geometry", "one")
+        server.hold = asyncio.Event()
+        held = asyncio.create_task(handle.first())
+        await server.arrived.wait()
+        hold, server.hold = server.hold, None
+        await handle.second()
+        await handle.third()
+        hold.set()
+        await held
+        await handle.fourth()
+        numbers = [r.client_sequence for r in server.requests]
+        assert [n.number for n in numbers] == [1, 2, 3, 4]
+        assert [n.acknowledged_below for n in numbers] == [1, 1, 1, 4]
+        assert len({n.client_id for n in numbers}) == 1
+        assert len(numbers[0].client_id) == 16
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        Failure(grpc.StatusCode.UNAVAILABLE),
+        Failure(grpc.StatusCode.UNAVAILABLE, "COMMIT_UNKNOWN"),
+        Failure(grpc.StatusCode.RESOURCE_EXHAUSTED, "ACTOR_OVERLOADED", retry_after_s=0.01),
+    ],
+)
+async def test_a_retry_carries_the_same_key(failure: Failure) -> None:
+    async with running() as (server, client):
+        handle = client.get("geometry", "one")
+        server.failures = [failure, failure]
+        assert await handle.add(1) == [[1], {}]
+        assert len(server.requests) == 3
+        assert len({r.SerializeToString() for r in server.requests}) == 1
+        server.failures = [failure]
+        await handle.with_options(idempotency_key="mine").add(1)
+        assert [r.idempotency_key for r in server.requests[3:]] == ["mine", "mine"]
+        assert not server.requests[4].HasField("client_sequence")
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        (grpc.StatusCode.RESOURCE_EXHAUSTED, "STATE_TOO_LARGE"),
+        (grpc.StatusCode.ABORTED, "TURN_INTERRUPTED"),
+        (grpc.StatusCode.INTERNAL, "INTERNAL_ERROR"),
+    ],
+)
+async def test_other_failures_are_not_retried(code: grpc.StatusCode, reason: str) -> None:
+    async with running() as (server, client):
+        server.failures = [Failure(code, reason)]
+        with pytest.raises(ActorError) as caught:
+            await client.get("geometry", "one").add(1)
+        assert (caught.value.reason, caught.value.retryable) == (reason, False)
+        assert len(server.requests) == 1
+
+
+async def test_a_user_error_comes_back_as_it_was() -> None:
+    async with running() as (server, client):
+        metadata = {"group": "user", "code": "forbidden", "metadata_json": '{"hint":["ask"]}'}
+        server.failures = [Failure(grpc.StatusCode.UNKNOWN, "USER_ERROR", metadata)]
+        with pytest.raises(ActorError) as caught:
+            await client.get("geometry", "one").add(1)
+        error = caught.value
+        assert (error.group, error.code, error.message) == ("user", "forbidden", "told to fail")
+        assert error.metadata == {"hint": ["ask"]}
+
+
+async def test_retries_end_with_the_deadline_and_say_why() -> None:
+    delays: list[float] = []
+
+    async def sleep(delay: float) -> None:
+        delays.append(delay)
+
+    channel = open_channel(await unavailable_address(), False)
+    transport = GrpcTransport(channel, backoff=lambda: Backoff(lambda: 1.0), sleep=sleep)
+    call = Call(namespace="default", target=Target(name="a"), action="b", timeout=0.3)
+    with pytest.raises(ActorError) as caught:
+        await transport.invoke(call)
+    await transport.close()
+    assert (caught.value.group, caught.value.reason) == ("server", "UNAVAILABLE")
+    # The delay after 0.2 s would end past the deadline.
+    assert delays == [0.05, 0.1, 0.2]
+
+
+async def test_a_deadline_while_the_actor_works() -> None:
+    async with running() as (server, client):
+        server.hold = asyncio.Event()
+        with pytest.raises(ActorError) as caught:
+            await client.get("geometry", "one").with_options(timeout=0.1).add(1)
+        assert (caught.value.group, caught.value.code) == ("action", "timed_out")
+        await asyncio.wait_for(server.cancelled.wait(), 10)
+
+
+async def test_cancelling_the_task_cancels_the_call() -> None:
+    async with running() as (server, client):
+        server.hold = asyncio.Event()
+        task = asyncio.create_task(client.get("geometry", "one").add(1))
+        await server.arrived.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await asyncio.wait_for(server.cancelled.wait(), 10)
+
+
+async def test_streams_typed_and_by_name() -> None:
+    async with running() as (server, client):
+        assert [n async for n in client.get(Geometry, "one").count(3)] == [0, 1, 2]
+        by_name = client.get("geometry", "one").action_stream("count", 2)
+        assert [n async for n in by_name] == [0, 1]
+        server.failures = [Failure(grpc.StatusCode.UNAVAILABLE)]
+        assert [n async for n in client.get(Geometry, "one").count(1)] == [0]
+        first, second = server.requests[2:]
+        assert first.client_sequence == second.client_sequence
+
+
+async def test_a_stream_that_gave_an_item_is_not_retried() -> None:
+    async with running() as (server, client):
+        server.hold = asyncio.Event()
+        items = client.get(Geometry, "one").count(1)
+        assert await anext(items) == 0
+        server.failures = [Failure(grpc.StatusCode.UNAVAILABLE)]
+        server.hold.set()
+        with pytest.raises(ActorError, match="unavailable"):
+            await anext(items)
+        assert len(server.requests) == 2  # the second is the failure inside the stream
+
+
+async def test_closing_a_stream_cancels_the_action() -> None:
+    async with running() as (server, client):
+        server.hold = asyncio.Event()
+        items: Any = client.get(Geometry, "one").count(1)
+        assert await anext(items) == 0
+        await items.aclose()
+        await asyncio.wait_for(server.cancelled.wait(), 10)
+
+
+async def test_lifecycle() -> None:
+    async with running() as (server, client):
+        made = await client.create(Geometry, "one", input={"a": 1}, idempotency_key="k")
+        assert server.requests[0].idempotency_key == "k"
+        assert await made.resolve() == "A1"
+        await made.mirror(Point(1, 2))
+        assert server.requests[1].target.actor_id == "A1"
+        assert await client.get_or_create("geometry", "one").resolve() == "A1"
+        assert await client.get("geometry", "one").resolve() == "A1"
+        assert [type(r).__name__ for r in server.requests[2:]] == [
+            "GetOrCreateActorRequest",
+            "GetActorRequest",
+        ]
+        found = [info.actor_id async for info in client.list("geometry", key_prefix=["a"])]
+        assert found == ["A1", "A2", "A3"]
+        assert await client.destroy(client.get_for_id(Geometry, "A9")) == "A9"
+        await client.destroy(client.get_or_create("geometry", ["x"]))
+        assert server.requests[-1].target.WhichOneof("target") == "get"
+        with pytest.raises(TypeError):
+            await client.destroy("geometry")
+
+
+async def test_token_and_trace_travel_as_metadata(monkeypatch: pytest.MonkeyPatch) -> None:
+    from opentelemetry import trace
+
+    async with running(token="open sesame") as (server, client):
+        await client.get("geometry", "one").add(1)
+        span = trace.NonRecordingSpan(
+            trace.SpanContext(trace_id=0xABC, span_id=0xDEF, is_remote=False, trace_flags=1)  # type: ignore[arg-type]
+        )
+        with trace.use_span(span):
+            await client.get("geometry", "one").add(1)
+        assert server.metadata[0]["authorization"] == "Bearer open sesame"
+        assert "traceparent" not in server.metadata[0]
+        assert server.metadata[1]["traceparent"] == f"00-{0xABC:032x}-{0xDEF:016x}-01"
+
+
+async def test_names_that_are_no_actions() -> None:
+    async with running() as (_, client):
+        handle = client.get("geometry", "one")
+        for name in ("connect", "events", "_private", "__len__"):
+            with pytest.raises(AttributeError):
+                getattr(handle, name)
+        with pytest.raises(TypeError):
+            client.get("geometry", [1])  # type: ignore[list-item]
+
+
+async def test_a_closed_client_says_so() -> None:
+    async with running() as (_, client):
+        await client.close()
+        with pytest.raises(HoldfastError, match="closed"):
+            await client.get("geometry", "one").add(1)
+    with pytest.raises(HoldfastError, match="closed"):
+        _ = BaseClient(None).transport
+
+
+async def test_closing_fails_the_calls_under_way() -> None:
+    async with running() as (server, client):
+        server.hold = asyncio.Event()
+        task = asyncio.create_task(client.get("geometry", "one").add(1))
+        await server.arrived.wait()
+        await client.close()
+        with pytest.raises(HoldfastError, match="closed"):
+            await task
+
+
+async def test_a_number_given_up_is_acknowledged() -> None:
+    sequence = Sequence(b"0" * 16)
+
+    def fail() -> None:
+        with sequence.number() as number:
+            assert (number, sequence.acknowledged_below) == (1, 1)
+            raise LookupError
+
+    with pytest.raises(LookupError):
+        fail()
+    assert sequence.acknowledged_below == 2
+
+
+async def test_backoff_grows_to_its_limit_and_respects_the_server() -> None:
+    low, high = Backoff(lambda: 0.0), Backoff(lambda: 1.0)
+    assert [low.next() for _ in range(3)] == [0.025, 0.05, 0.1]
+    assert [high.next() for _ in range(8)][-2:] == [2.0, 2.0]
+    assert Backoff(lambda: 0.0).next(1.5) == 1.525
+
+
+# Without a loop: the blocking client and the command line.
+
+
+async def _in_thread(function: Callable[[], None]) -> None:
+    await asyncio.to_thread(function)
+
+
+async def test_blocking_client() -> None:
+    def body() -> None:
+        with running_in_thread() as (server, address), blocking.Client(address) as client:
+            client.register(Geometry, "geometry")
+            handle = client.get_or_create(Geometry, "one")
+            assert handle.call(Geometry.mirror, Point(1, 2)) == Point(2, 1)
+            assert handle.mirror(Point(1, 2)) == Point(2, 1)
+            assert list(handle.call(Geometry.count, 3)) == [0, 1, 2]
+            assert list(handle.count(2)) == [0, 1]
+            assert handle.action("echoAll", 1) == [[1], {}]
+            assert handle.resolve() == "A1"
+            assert [i.actor_id for i in client.list(Geometry)] == ["A1", "A2", "A3"]
+            assert client.create(Geometry, "two").resolve() == "A1"
+            assert client.destroy(handle) == "A1"
+            server.failures = [Failure(grpc.StatusCode.INTERNAL, "INTERNAL_ERROR")]
+            with pytest.raises(ActorError):
+                handle.call(Geometry.mirror, Point(1, 2))
+            client.close()
+            with pytest.raises(HoldfastError, match="closed"):
+                handle.mirror(Point(1, 2))
+
+    await _in_thread(body)
+
+
+async def test_closing_a_blocking_client_frees_waiting_threads() -> None:
+    def body() -> None:
+        with running_in_thread() as (server, address):
+            client = blocking.Client(address)
+            server.hold = asyncio.Event()
+            failures: list[BaseException] = []
+
+            def wait() -> None:
+                try:
+                    client.get("geometry", "one").add(1)
+                except BaseException as error:
+                    failures.append(error)
+
+            thread = threading.Thread(target=wait)
+            thread.start()
+            asyncio.run_coroutine_threadsafe(server.arrived.wait(), server.loop).result(10)
+            client.close()
+            thread.join(10)
+            assert len(failures) == 1
+
+    await _in_thread(body)
+
+
+async def test_command_line() -> None:
+    def body() -> None:
+        with running_in_thread() as (server, address):
+
+            def run(*arguments: str) -> Any:
+                return CliRunner().invoke(app, ["--server", address, "--json", *arguments])
+
+            done = run("call", "geometry", '["a","b"]', "add", "1", '"x"')
+            assert (done.exit_code, json.loads(done.stdout)) == (0, [[1, "x"], {}])
+            assert list(server.requests[0].target.get_or_create.key) == ["a", "b"]
+            assert run("call", "geometry", "a", "count", "2").stdout == "0\n1\n"
+            assert json.loads(run("actors", "get", "geometry", "a").stdout)["key"] == ["a"]
+            listed = run("actors", "list", "geometry", "--limit", "3").stdout.splitlines()
+            assert [json.loads(line)["actor_id"] for line in listed] == ["A1", "A2", "A3"]
+            assert json.loads(run("actors", "destroy", "geometry", "a").stdout) == {
+                "actor_id": "A1"
+            }
+            entry = run("kv", "get", "geometry", "a", "last")
+            assert json.loads(entry.stdout) == {"key": "last", "value": "hi"}
+            assert run("kv", "get", "geometry", "a", "absent").exit_code == 1
+            assert json.loads(run("kv", "list", "geometry", "a").stdout) == {
+                "key_base64": "Yv8=",
+                "value_base64": "AA==",
+            }
+
+    await _in_thread(body)
+
+
+async def test_exit_codes() -> None:
+    def body() -> None:
+        with running_in_thread() as (server, address):
+
+            def run(*arguments: str) -> Any:
+                return CliRunner().invoke(app, ["--server", address, *arguments])
+
+            metadata = {"group": "user", "code": "no", "metadata_json": "{}"}
+            server.failures = [Failure(grpc.StatusCode.UNKNOWN, "USER_ERROR", metadata)]
+            failed = run("--json", "call", "geometry", "a", "add")
+            assert failed.exit_code == 1
+            assert json.loads(failed.stderr)["error"]["code"] == "no"
+            assert run("call", "geometry", "a", "add", "not json").exit_code == 2
+            assert run("call", "geometry", "[1]", "add").exit_code == 2
+            assert run("unknown").exit_code == 2
+        assert run("--timeout", "0.2", "call", "geometry", "a", "add").exit_code == 3
+
+    await _in_thread(body)

@@ -1,0 +1,93 @@
+"""Pins the bytes of every stored key: a change here orphans every data directory."""
+
+from __future__ import annotations
+
+import pytest
+
+from holdfast_server.core.ids import Address, scope_of
+from holdfast_server.store import keys
+from holdfast_server.store.keys import Kind
+
+ID = bytes(range(1, 17))
+OTHER = bytes(range(0x21, 0x31))
+ID_HEX = "0102030405060708090a0b0c0d0e0f10"
+OTHER_HEX = "2122232425262728292a2b2c2d2e2f30"
+ADDRESS = Address("default", "room", ("a/b", "", "n\x00l", "é"))
+ADDRESS_HEX = "64656661756c740001726f6f6d0001612f62000100016e00ff6c0001c3a90001"
+
+GOLDEN = [
+    (keys.format_key(), "0001"),
+    (keys.epoch_key(), "0002"),
+    (keys.directory_key(ADDRESS), "0010" + ADDRESS_HEX),
+    (keys.directory_key(Address("n", "r", ())), "00106e0001720001"),
+    (keys.directory_prefix("n", "r"), "00106e0001720001"),
+    (keys.directory_prefix("n", "r", ("k",)), "00106e00017200016b0001"),
+    (keys.actor_key(ID), "0100" + ID_HEX),
+    (keys.state_key(ID), "0110" + ID_HEX),
+    (keys.kv_key(ID, b"k\x00\xff"), "0120" + ID_HEX + "6b00ff"),
+    (keys.kv_usage_key(ID), "0121" + ID_HEX),
+    (keys.event_key(ID, 258), "0130" + ID_HEX + "0000000000000102"),
+    (keys.reply_prefix(ID), "0200" + ID_HEX),
+    (keys.client_reply_key(ID, OTHER, 7), f"0200{ID_HEX}01{OTHER_HEX}0000000000000007"),
+    (keys.client_reply_prefix(ID, OTHER), f"0200{ID_HEX}01{OTHER_HEX}"),
+    (keys.user_reply_key(ID, OTHER, "ké"), f"0200{ID_HEX}02{OTHER_HEX}6bc3a9"),
+    (keys.reply_expiry_key(1000, ID + b"\x01"), f"020100000000000003e8{ID_HEX}01"),
+    (keys.outbox_key(ID, 1), f"0300{ID_HEX}0000000000000001"),
+    (keys.outbox_prefix(ID), f"0300{ID_HEX}"),
+    (keys.dead_send_key(ID, 2**64 - 1), f"0301{ID_HEX}ffffffffffffffff"),
+    (keys.dead_send_prefix(ID), f"0301{ID_HEX}"),
+    (keys.inbox_key(ID, OTHER), f"0310{ID_HEX}{OTHER_HEX}"),
+]
+
+KINDS = {
+    "FORMAT": 0x0001,
+    "EPOCH": 0x0002,
+    "DIRECTORY": 0x0010,
+    "ACTOR": 0x0100,
+    "STATE": 0x0110,
+    "KV": 0x0120,
+    "KV_USAGE": 0x0121,
+    "EVENT": 0x0130,
+    "REPLY": 0x0200,
+    "REPLY_EXPIRY": 0x0201,
+    "OUTBOX": 0x0300,
+    "DEAD_SEND": 0x0301,
+    "INBOX": 0x0310,
+}
+
+
+@pytest.mark.parametrize(("key", "expected"), GOLDEN)
+def test_key_bytes(key: bytes, expected: str) -> None:
+    assert key.hex() == expected
+
+
+def test_kinds_are_pinned() -> None:
+    assert {kind.name: int(kind) for kind in Kind} == KINDS
+    pinned = {key[:2] for key, _ in GOLDEN}
+    assert pinned == {int(kind).to_bytes(2) for kind in Kind}
+
+
+def test_scope_bytes() -> None:
+    assert scope_of(ADDRESS).hex() == "03480a40cb15d38edd31dfab27a2fd48"
+    assert int.from_bytes(scope_of(ADDRESS)[:2]) < 1024
+
+
+def test_parsers_invert() -> None:
+    assert keys.parse_directory_key(keys.directory_key(ADDRESS)) == ADDRESS
+    assert keys.parse_reply_expiry_key(keys.reply_expiry_key(5, b"rest")) == (5, b"rest")
+    assert keys.parse_send_key(keys.outbox_key(ID, 9)) == (ID, 9)
+
+
+def test_directory_order_is_list_order_and_prefixes_hold_whole_parts() -> None:
+    lists = [(), ("",), ("", "a"), ("\x00",), ("\x00\x00",), ("\x01",), ("a",), ("a", "b"), ("ab",)]
+    encoded = [keys.directory_key(Address("n", "r", parts)) for parts in lists]
+    assert encoded == sorted(encoded)
+    prefix = keys.directory_prefix("n", "r", ("a",))
+    inside = [p for p, key in zip(lists, encoded, strict=True) if key.startswith(prefix)]
+    assert inside == [("a",), ("a", "b")]
+
+
+def test_ranges() -> None:
+    assert keys.kind_range(Kind.KV) == (b"\x01\x20", b"\x01\x21")
+    assert keys.prefix_end(b"\x01\xff\xff") == b"\x02"
+    assert keys.prefix_end(b"a") == b"b"
