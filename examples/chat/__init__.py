@@ -1,0 +1,1 @@
+"""Chat rooms that remember, an audit log and statistics."""

@@ -1,0 +1,1 @@
+"""Four ways to divide work among actors."""
