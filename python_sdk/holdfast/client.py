@@ -49,9 +49,11 @@ class BaseClient:
         namespace: str = "default",
         timeout: float | None = 60.0,
         encoding: str | int = payload.Encoding.MSGPACK,
+        names: dict[type, str] | None = None,
     ) -> None:
         self._transport = transport
-        self._names: dict[type, str] = {}
+        # Wire names of classes, shared with whoever gave them.
+        self._names: dict[type, str] = {} if names is None else names
         self.namespace = namespace
         self.timeout = timeout
         self.encoding = encoding_number(encoding)

@@ -38,6 +38,8 @@ class StateCodec:
             raise EncodeError(self._reason(part, error), path) from error
         if self.untyped:
             self._compare(state, data)
+        else:
+            self._check(data)
         return data
 
     def decode(self, data: bytes) -> Any:
@@ -62,6 +64,15 @@ class StateCodec:
         except Exception as cause:
             return str(cause)
         return str(error)
+
+    def _check(self, data: bytes) -> None:
+        """Refuse what the type would not read back, such as a string in an `int` field:
+        once committed, it would keep the actor from ever waking."""
+        try:
+            self._decoder.decode(data)
+        except Exception as error:
+            message, _, path = str(error).partition(" - at ")
+            raise EncodeError(message, "state" + path.strip("`").removeprefix("$")) from error
 
     def _compare(self, state: Any, data: bytes) -> None:
         try:

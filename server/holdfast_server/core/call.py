@@ -30,10 +30,11 @@ CallKey = ClientKey | UserKey
 
 @dataclass(slots=True, kw_only=True)
 class Target:
-    """Whom a call is for: an address or an id; created first if asked."""
+    """Whom a call is for: an address, or an id in a namespace; created first if asked."""
 
     address: Address | None = None
     actor_id: bytes | None = None
+    namespace: str = "default"
     create: bool = False
     input: Value | None = None
 

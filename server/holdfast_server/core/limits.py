@@ -66,6 +66,8 @@ class Limits:
     outbox_bytes_max: int = 64 << 20
     # Sends in flight at once in the whole server; others wait on disk.
     outbox_in_flight_max: int = 256
+    # Lanes (a sender and a target) at work at once; others wait on disk.
+    outbox_lanes_max: int = 4096
     # Tries of one send before it is dead-lettered, and the backoff between.
     outbox_attempts_max: int = 10
     outbox_backoff_s: float = 0.2
@@ -85,5 +87,7 @@ class Limits:
     loop_block_warn_s: float = 0.5
     # How long drain waits for running turns.
     drain_timeout_s: float = 25.0
-    # Between two tries to reopen a failed store.
+    # Between two tries to reopen a failed store, and how long a call that comes
+    # meanwhile waits for it. Beyond: STORE_UNAVAILABLE.
     store_reopen_s: float = 0.5
+    store_wait_s: float = 1.0

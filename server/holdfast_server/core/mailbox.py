@@ -30,10 +30,11 @@ class MailboxFull(Exception):
 class Mailbox(Generic[T]):
     """Admits turns in order. `running` holds the turns that have the actor."""
 
-    __slots__ = ("_limit", "_read_only", "exclusive", "running", "waiting")
+    __slots__ = ("_limit", "_read_only", "_read_only_limit", "exclusive", "running", "waiting")
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, read_only_limit: int) -> None:
         self._limit = limit
+        self._read_only_limit = read_only_limit
         self._read_only = 0
         self.exclusive = False
         self.running: list[T] = []
@@ -46,7 +47,7 @@ class Mailbox(Generic[T]):
     def offer(self, turn: T, mode: Mode, *, joins: bool = False) -> bool:
         """Whether `turn` runs now; else it waits. `joins`: run beside its waiter."""
         if mode is Mode.READ_ONLY:
-            if self._read_only >= self._limit:
+            if self._read_only >= self._read_only_limit:
                 raise MailboxFull
             self._read_only += 1
             return True
@@ -68,17 +69,15 @@ class Mailbox(Generic[T]):
         self.running.remove(turn)
         if not self.running:
             self.exclusive = False
-        admitted: list[T] = []
-        while self.waiting and self._fits(self.waiting[0][1]):
-            following, following_mode = self.waiting.popleft()
-            self._start(following, following_mode)
-            admitted.append(following)
-        return admitted
+        return self._start_waiting() if self.waiting else []
 
     def withdraw(self, turn: T) -> list[T]:
         """`turn` no longer waits; the turns that run now because of it."""
         if self.waiting:
             self.waiting = deque(entry for entry in self.waiting if entry[0] is not turn)
+        return self._start_waiting()
+
+    def _start_waiting(self) -> list[T]:
         admitted: list[T] = []
         while self.waiting and self._fits(self.waiting[0][1]):
             following, mode = self.waiting.popleft()

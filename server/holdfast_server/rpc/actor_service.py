@@ -53,8 +53,8 @@ class ActorService(actor_service_pb2_grpc.ActorServiceServicer):
         if bool(request.actor_id) == request.HasField("actor"):
             raise invalid("actor_id", "exactly one of actor_id and actor is required")
         if request.actor_id:
-            self._convert.namespace(request.namespace)
-            target = Target(actor_id=parse_actor_id(request.actor_id))
+            namespace = self._convert.namespace(request.namespace)
+            target = Target(actor_id=parse_actor_id(request.actor_id), namespace=namespace)
         else:
             address = self._convert.address(request.namespace, request.actor, "actor")
             target = Target(address=address)

@@ -63,8 +63,10 @@ class Converter:
         if which is None:
             raise invalid("target", "one of actor_id, get and get_or_create is required")
         if which == "actor_id":
-            self.namespace(namespace)
-            return Target(actor_id=parse_actor_id(target.actor_id, "target.actor_id"))
+            return Target(
+                actor_id=parse_actor_id(target.actor_id, "target.actor_id"),
+                namespace=self.namespace(namespace),
+            )
         if which == "get_or_create" and not create:
             raise invalid("target.get_or_create", "is not allowed here; use get")
         actor = target.get if which == "get" else target.get_or_create

@@ -1,28 +1,28 @@
-"""One actor in memory: its mailbox, its start, its turns, its commits.
+"""One actor in memory: its mailbox, its start, its commits.
 
 An activation stands for an address, whether an actor exists there or not, so
 that create, destroy and calls of one key are serialised by one mailbox. A turn
-runs in the task of whoever called; when it ends, its effects are handed to the
-committer and the mailbox goes on with the next turn, while the caller waits
-until everything it could have seen is synced (the output gate).
+runs in the task of whoever called: `hold`, then the handler, then `commit`,
+then `release`. The mailbox goes on with the next turn at once; the caller alone
+waits until everything that its turn could have seen is synced (the output gate).
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from holdfast_server.core import errors
-from holdfast_server.core.call import Answer, Call
 from holdfast_server.core.errors import HoldfastError
 from holdfast_server.core.ids import Address, make_actor_id
 from holdfast_server.core.mailbox import Mailbox, MailboxFull, Mode
 from holdfast_server.core.values import Durability, Value
 from holdfast_server.core.waits import find_cycle
-from holdfast_server.runtime.runners.api import ActionInfo, ActorInfo, Instance
+from holdfast_server.runtime.deadline import Expiring
+from holdfast_server.runtime.runners.api import ActorInfo, Instance
 from holdfast_server.runtime.turn import Turn
 from holdfast_server.store import keys
 from holdfast_server.store.api import Batch
@@ -42,6 +42,7 @@ class Activation:
         "actor_id",
         "address",
         "created_at_ms",
+        "dropped",
         "epoch",
         "info",
         "instance",
@@ -51,6 +52,7 @@ class Activation:
         "node",
         "replies",
         "scope",
+        "starter",
         "starting",
         "users",
     )
@@ -62,10 +64,12 @@ class Activation:
         self.info = info
         self.epoch = node.committer.epoch
         limit = info.mailbox_max or node.limits.mailbox_max
-        self.mailbox: Mailbox[Turn] = Mailbox(limit)
+        self.mailbox: Mailbox[Turn] = Mailbox(limit, node.limits.read_only_max)
         self.instance: Instance | None = None
         self.replies: ReplyTable | None = None
+        # While the actor is created or woken: its end, and the turn that does it.
         self.starting: asyncio.Future[None] | None = None
+        self.starter: Turn | None = None
         # Number of this activation's last commit: what its readers may have seen.
         self.last_commit = node.committer.submitted
         self.last_used = 0.0
@@ -73,60 +77,115 @@ class Activation:
         self.users = 0
         self.actor_id = node.read(keys.directory_key(address)) or b""
         self.created_at_ms = 0
+        # Evicted, or its store has failed: its memory may no longer be true.
+        self.dropped = False
 
     @property
     def exists(self) -> bool:
-        return bool(self.actor_id)
+        """Whether an actor lives here whose creation has been submitted."""
+        return bool(self.actor_id) and self.starting is None
+
+    @property
+    def live(self) -> bool:
+        """Whether this memory is what the store says; never again once it is not."""
+        committer = self.node.committer
+        return not self.dropped and not committer.failed and self.epoch == committer.epoch
+
+    def _gone(self) -> HoldfastError:
+        committer = self.node.committer
+        if committer.failed or self.epoch != committer.epoch:
+            return HoldfastError(errors.STORE_UNAVAILABLE)
+        return HoldfastError(errors.NO_TURN, "the actor has left memory since")
+
+    @property
+    def holders(self) -> Iterator[Turn]:
+        """The turns that a call to this actor may have to wait for."""
+        yield from self.mailbox.running
+        if self.starter is not None:
+            yield self.starter
+
+    # What it owns in the store
+
+    def read(self, key: bytes) -> bytes | None:
+        """A row that only this activation writes, as of its last commit."""
+        committer = self.node.committer
+        if self.last_commit > committer.written:
+            committer.apply()
+        return self.node.read_written(key)
+
+    def scan(
+        self, start: bytes, end: bytes, *, limit: int, reverse: bool
+    ) -> list[tuple[bytes, bytes]]:
+        """Rows that only this activation writes, as of its last commit."""
+        committer = self.node.committer
+        if self.last_commit > committer.written:
+            committer.apply()
+        return self.node.scan_written(start, end, limit=limit, reverse=reverse)
 
     # Turns
 
+    async def hold(self, turn: Turn, origin: Turn | None) -> None:
+        """Wait in the mailbox until `turn` has the actor; fails on a call cycle."""
+        if origin is not None:
+            origin.call_begins(self)
+        try:
+            if not self._offer(turn, origin):
+                await self._wait(turn)
+            if not self.live:
+                self._end(turn)
+                raise self._gone()
+        except BaseException:
+            if origin is not None:
+                origin.call_ended(self)
+            raise
+
+    def release(self, turn: Turn, origin: Turn | None) -> None:
+        """`turn` is over; the next in the mailbox may run."""
+        self._end(turn)
+        if origin is not None:
+            origin.call_ended(self)
+
     @asynccontextmanager
     async def holding(self, turn: Turn, origin: Turn | None) -> AsyncIterator[None]:
-        """Hold the actor for `turn`; waits in the mailbox, fails on a cycle."""
-        if origin is not None:
-            origin.targets.append(self)
+        """`hold`, and `release` at the end of the block."""
+        await self.hold(turn, origin)
         try:
-            await self._admit(turn, origin)
-            try:
-                yield
-            finally:
-                turn.ended = True
-                self._wake(self.mailbox.release(turn, turn.mode))
+            yield
         finally:
-            if origin is not None:
-                origin.targets.remove(self)
+            self.release(turn, origin)
 
-    async def _admit(self, turn: Turn, origin: Turn | None) -> None:
+    def _end(self, turn: Turn) -> None:
+        turn.ended = True
+        self._admit(self.mailbox.release(turn, turn.mode))
+
+    def _offer(self, turn: Turn, origin: Turn | None) -> bool:
         joins = False
         if origin is not None and turn.mode is not Mode.READ_ONLY and self.mailbox.running:
             chain = find_cycle(origin, turn.label, self.mailbox.running)
             if chain is not None:
                 if not self.info.reentrant:
-                    text = " -> ".join(chain)
-                    raise HoldfastError(
-                        errors.CALL_CYCLE, f"call cycle: {text}", metadata={"chain": text}
-                    )
-                joins = True
+                    raise _call_cycle(chain)
+                # Beside the turn that waits for it, on the same live state.
+                joins, turn.mode = True, Mode.INTERLEAVED
         try:
-            if self.mailbox.offer(turn, turn.mode, joins=joins):
-                return
+            return self.mailbox.offer(turn, turn.mode, joins=joins)
         except MailboxFull:
             raise HoldfastError(errors.ACTOR_OVERLOADED) from None
+
+    async def _wait(self, turn: Turn) -> None:
         admitted = turn.admitted = self.node.loop.create_future()
         try:
-            async with asyncio.timeout_at(turn.deadline):
+            async with Expiring(turn.deadline):
                 await admitted
-        except BaseException as error:
+        except BaseException:
             if admitted.done() and not admitted.cancelled():
-                self._wake(self.mailbox.release(turn, turn.mode))
+                self._end(turn)
             else:
-                self._wake(self.mailbox.withdraw(turn))
-            if isinstance(error, TimeoutError):
-                raise HoldfastError(errors.DEADLINE_EXCEEDED) from None
+                self._admit(self.mailbox.withdraw(turn))
             raise
 
     @staticmethod
-    def _wake(admitted: list[Turn]) -> None:
+    def _admit(admitted: list[Turn]) -> None:
         for turn in admitted:
             future = turn.admitted
             if future is not None and not future.done():
@@ -134,45 +193,65 @@ class Activation:
 
     # Start
 
-    async def ensure_started(self, create: bool, value: Value | None) -> bool:
-        """Load or create the actor; whether this call created it."""
+    async def ensure_started(
+        self,
+        turn: Turn,
+        origin: Turn | None,
+        *,
+        create: bool,
+        value: Value | None = None,
+        on_created: Callable[[Batch], None] | None = None,
+    ) -> bool:
+        """Wake or create the actor for `turn`; whether this call created it.
+
+        `on_created` may add rows to the batch that creates it.
+        """
         while self.instance is None:
             if self.starting is not None:
+                if origin is not None and self.starter is not None:
+                    chain = find_cycle(origin, turn.label, [self.starter])
+                    if chain is not None:
+                        raise _call_cycle(chain)
                 await asyncio.shield(self.starting)
                 continue
             if not self.actor_id and not create:
                 raise HoldfastError(errors.ACTOR_NOT_FOUND)
             self.starting = self.node.loop.create_future()
+            self.starter = Turn(self, Mode.EXCLUSIVE, turn.deadline, turn.traceparent)
             try:
-                return await self._start(value)
+                async with Expiring(turn.deadline):
+                    return await self._start(self.starter, value, on_created)
             finally:
                 self.starting.set_result(None)
-                self.starting = None
+                self.starting = self.starter = None
         return False
 
-    async def _start(self, value: Value | None) -> bool:
-        created = not self.actor_id
+    async def _start(
+        self, turn: Turn, value: Value | None, on_created: Callable[[Batch], None] | None
+    ) -> bool:
+        created = turn.creating = not self.actor_id
         node = self.node
-        turn = Turn(self, Mode.EXCLUSIVE, None, "")
         stored: tuple[int, bytes] | None = None
         if created:
             self.info.check_input(value)
             self.actor_id = make_actor_id(self.scope, node.environment.secret_bytes(14))
             self.created_at_ms = node.environment.clock.now_ms()
         else:
-            actor = records.ActorRecord.FromString(node.read(keys.actor_key(self.actor_id)) or b"")
-            self.created_at_ms = actor.created_at_ms
-            row = node.read(keys.state_key(self.actor_id))
-            if row is not None:
-                state = records.StateRecord.FromString(row)
-                stored = (state.schema_version, state.data)
+            stored = self._load()
         instance = node.runner.make(self)
+        turn.begin(instance, self.actor_id)
         try:
             await instance.start(turn, stored, value, created)
-            batch = turn.take()
-            self.put_state(instance, turn, batch)
+            batch = Batch()
+            self.put_state(turn, batch)
+            batch.extend(turn.take())
             if created:
                 self._put_existence(batch, value)
+                if on_created is not None:
+                    on_created(batch)
+            if turn.destroyed:
+                await instance.on_destroy(turn)
+                self.put_destruction(batch)
             if batch:
                 self.commit(batch, turn)
         except BaseException:
@@ -181,8 +260,17 @@ class Activation:
             raise
         finally:
             turn.ended = True
+        if turn.destroyed:
+            raise HoldfastError(errors.ACTOR_DESTROYED, "the actor destroyed itself at its start")
         self.instance = instance
         return created
+
+    def _load(self) -> tuple[int, bytes] | None:
+        node, actor_id = self.node, self.actor_id
+        actor = node.decode(records.ActorRecord, keys.actor_key(actor_id))
+        self.created_at_ms = actor.created_at_ms if actor is not None else 0
+        state = node.decode(records.StateRecord, keys.state_key(actor_id))
+        return None if state is None else (state.schema_version, state.data)
 
     def _put_existence(self, batch: Batch, value: Value | None) -> None:
         address = self.address
@@ -198,116 +286,19 @@ class Activation:
         batch.put(keys.directory_key(address), self.actor_id)
         batch.put(keys.actor_key(self.actor_id), record.SerializeToString())
 
-    # Running an action
+    # Commits
 
-    async def run(self, call: Call, action: ActionInfo, reply: ReplyWriter | None) -> Answer:
-        """One turn of an action, from the mailbox to the durable answer."""
-        now = self.node.loop.time()
-        deadline = now + action.timeout_s
-        if call.deadline is not None:
-            deadline = min(deadline, call.deadline)
-            if call.deadline <= now:
-                raise HoldfastError(errors.DEADLINE_EXCEEDED)
-        turn = Turn(self, mode_of(action), deadline, call.traceparent)
-        async with self.holding(turn, origin_of(call)):
-            self.check_target(call)
-            if call.sent is not None and self._arrived(call.sent):
-                return Answer(Value(1, b"null"), Durability.NONE, self.actor_id)
-            await self.ensure_started(call.target.create, call.target.input)
-            turn.sent = call.sent
-            durable, value = await self._run_held(call, turn, action, reply)
-            actor_id = turn.actor_id
-        durability = await durable
-        return Answer(value, durability, actor_id)
-
-    def _arrived(self, sent: tuple[bytes, int]) -> bool:
-        """Whether this send has taken effect before."""
-        row = self.node.read(keys.inbox_key(self.scope, sent[0]))
-        return row is not None and int.from_bytes(row) >= sent[1]
-
-    def check_target(self, call: Call) -> None:
-        """The actor may have been destroyed while the call waited."""
-        wanted = call.target.actor_id
-        if wanted is not None and wanted != self.actor_id:
-            raise HoldfastError(errors.ACTOR_NOT_FOUND)
-
-    async def _run_held(
-        self, call: Call, turn: Turn, action: ActionInfo, reply: ReplyWriter | None
-    ) -> tuple[asyncio.Future[Durability], Value]:
-        instance = self.instance
+    def put_state(self, turn: Turn, batch: Batch) -> None:
+        """Add the state, if the turn changed it."""
+        instance = turn.instance
         assert instance is not None
-        turn.reply = reply
-        turn.actor_id = self.actor_id
-        try:
-            result = instance.invoke(turn, call)
-            if isinstance(result, Value):
-                value = result
-            else:
-                async with asyncio.timeout_at(turn.deadline) as timer:
-                    value = await result
-        except HoldfastError as error:
-            instance.rollback()
-            if error.reason is errors.USER_ERROR and reply is not None:
-                failed = Batch()
-                reply.put_error(failed, error, self.actor_id)
-                await self.commit(failed, turn)
-            elif turn.mode is Mode.READ_ONLY or self.last_commit > self.node.committer.synced:
-                await self.node.committer.until_synced(self.last_commit)
-            raise
-        except TimeoutError:
-            instance.rollback()
-            if timer.expired():
-                raise HoldfastError(errors.DEADLINE_EXCEEDED) from None
-            raise
-        except BaseException:
-            instance.rollback()
-            raise
-        return await self.finish(turn, value, buffered=action.buffered), value
-
-    async def finish(
-        self, turn: Turn, value: Value | None, *, buffered: bool = False
-    ) -> asyncio.Future[Durability]:
-        """Hand over the effects of a turn that has succeeded."""
-        instance = self.instance
-        assert instance is not None
-        limit = self.node.limits.payload_bytes_max
-        if value is not None and len(value.data) > limit:
-            instance.rollback()
-            raise HoldfastError(
-                errors.MESSAGE_OUTGOING_TOO_LONG,
-                f"result of {len(value.data)} bytes; at most {limit}",
-                metadata={"limit": str(limit), "size": str(len(value.data))},
-            )
-        try:
-            if turn.destroyed:
-                await instance.on_destroy(turn)
-            batch = Batch()
-            if turn.mode is Mode.READ_ONLY:
-                instance.take_state(turn)
-            else:
-                self.put_state(instance, turn, batch)
-                batch.extend(turn.take())
-        except BaseException:
-            instance.rollback()
-            raise
-        if turn.destroyed:
-            self._destroy(batch)
-        if turn.sent is not None:
-            sender_id, number = turn.sent
-            batch.put(keys.inbox_key(self.scope, sender_id), number.to_bytes(8))
-        if turn.reply is not None and value is not None:
-            turn.reply.put_result(batch, value, turn.actor_id)
-        return self.commit(batch, turn, buffered=buffered)
-
-    def put_state(self, instance: Instance, turn: Turn, batch: Batch) -> None:
         state = instance.take_state(turn)
-        if state is None:
-            return
-        version, data = state
-        record = records.StateRecord(schema_version=version, data=data)
-        batch.put(keys.state_key(self.actor_id), record.SerializeToString())
+        if state is not None:
+            version, data = state
+            record = records.StateRecord(schema_version=version, data=data)
+            batch.put(keys.state_key(turn.actor_id), record.SerializeToString())
 
-    def _destroy(self, batch: Batch) -> None:
+    def put_destruction(self, batch: Batch) -> None:
         """Delete what the actor owns; replies and sends under way outlive it."""
         actor_id = self.actor_id
         batch.delete(keys.directory_key(self.address))
@@ -319,58 +310,61 @@ class Activation:
         self.actor_id = b""
         self.instance = None
 
+    def put_middle(self, turn: Turn, batch: Batch) -> None:
+        """Add what the first commit of a turn that goes on must say: that it never
+        runs again, whether it was asked by a key or by a send."""
+        if turn.reply is not None and not turn.committed:
+            turn.reply.put_started(batch, turn.actor_id)
+        self.put_arrival(turn, batch)
+
+    def put_arrival(self, turn: Turn, batch: Batch) -> None:
+        """Add the watermark of the send that this turn delivers."""
+        if turn.sent is not None:
+            sender_id, number = turn.sent
+            batch.put(keys.inbox_key(self.scope, sender_id), number.to_bytes(8))
+            turn.sent = None
+
     def commit(
         self, batch: Batch, turn: Turn, *, buffered: bool = False
     ) -> asyncio.Future[Durability]:
         """Submit `batch`; the future is done when its answer may leave."""
+        if not self.live:
+            raise self._gone()
         node = self.node
         future: asyncio.Future[Durability] = node.loop.create_future()
-        if not batch:
-            if self.last_commit <= node.committer.synced:
-                future.set_result(Durability.NONE)
-                return future
-            done = Durability.NONE
-            batch = Batch()
-        else:
+        if batch:
             done = Durability.BUFFERED if buffered else Durability.SYNCED
-
-        sender = (turn.actor_id or self.actor_id) if turn.sending else b""
+        elif self.last_commit <= node.committer.synced:
+            future.set_result(Durability.NONE)
+            return future
+        else:
+            done = Durability.NONE
+        lanes, turn.lanes = turn.lanes, None
 
         def release(error: HoldfastError | None) -> None:
-            if error is None and sender:
-                node.outbox.wake(sender)
+            if error is None and lanes is not None:
+                for lane in lanes:
+                    node.outbox.wake(lane)
             if future.done():
                 return
             if error is None:
                 future.set_result(done)
             else:
                 future.set_exception(error)
+                # Whoever waited may have gone: then nobody needs to hear of it.
                 future.exception()
 
         self.last_commit = node.committer.submit(batch, self.epoch, release, buffered=buffered)
+        if turn.encoded is not None:
+            assert turn.instance is not None
+            turn.instance.keep_state(turn)
         return future
 
-
-class ReplyWriter:
-    """Puts the reply of a keyed call into the batch of its turn."""
-
-    __slots__ = ()
-
-    def put_result(self, batch: Batch, value: Value, actor_id: bytes) -> None:
-        raise AssertionError("abstract")
-
-    def put_error(self, batch: Batch, error: HoldfastError, actor_id: bytes) -> None:
-        raise AssertionError("abstract")
-
-    def put_started(self, batch: Batch, actor_id: bytes) -> None:
-        raise AssertionError("abstract")
+    async def until_synced(self) -> None:
+        """Wait until everything that a turn here may have seen is durable."""
+        await self.node.committer.until_synced(self.last_commit, self.epoch)
 
 
-def mode_of(action: ActionInfo) -> Mode:
-    if action.read_only:
-        return Mode.READ_ONLY
-    return Mode.INTERLEAVED if action.interleave else Mode.EXCLUSIVE
-
-
-def origin_of(call: Call) -> Turn | None:
-    return call.origin if isinstance(call.origin, Turn) else None
+def _call_cycle(chain: list[str]) -> HoldfastError:
+    text = " -> ".join(chain)
+    return HoldfastError(errors.CALL_CYCLE, f"call cycle: {text}", metadata={"chain": text})

@@ -46,10 +46,10 @@ class Catalog:
             self._node.runner.info(target.address.name)
             return target.address
         assert target.actor_id is not None
-        row = self._node.read(keys.actor_key(target.actor_id))
-        if row is None:
+        record = self._node.decode(records.ActorRecord, keys.actor_key(target.actor_id))
+        if record is None or record.namespace != target.namespace:
             raise HoldfastError(errors.ACTOR_NOT_FOUND)
-        record = records.ActorRecord.FromString(row)
+        self._node.runner.info(record.name)
         return Address(record.namespace, record.name, tuple(record.key))
 
     def resolve(self, target: Target) -> Activation:
@@ -79,28 +79,42 @@ class Catalog:
         finally:
             activation.users -= 1
             activation.last_used = self._node.loop.time()
+            if not activation.users and not activation.actor_id:
+                replies = activation.replies
+                if replies is None or not replies.rows:
+                    # Nobody lives there and nothing is remembered: a caller's guess.
+                    self._remove(activation)
 
     def evict(self, address: Address) -> bool:
         """Put an idle actor out of memory now; False when it is busy."""
         activation = self._by_address.get(address)
-        if activation is None or activation.users:
-            return activation is None
-        self._remove(activation)
+        if activation is not None and activation.users:
+            return False
+        if activation is not None:
+            self._remove(activation)
         return True
 
     def drop_all(self) -> None:
         """Forget every activation: their memory may be ahead of the disk."""
+        for activation in self._by_address.values():
+            activation.dropped = True
         self._by_address.clear()
         self._by_scope.clear()
 
     def _sweep(self) -> None:
-        if not self._node.closed:
-            self._evict(_SWEEP_MAX, idle_s=None)
+        if self._node.closed:
+            return
+        looked = min(_SWEEP_MAX, len(self._by_address))
+        if self._evict(looked, idle_s=None) == looked == _SWEEP_MAX:
+            # A whole page was idle: there is more, and others want the loop too.
+            self._node.loop.call_soon(self._sweep)
+        else:
             self.start()
 
-    def _evict(self, count: int, *, idle_s: float | None) -> None:
-        """Look at the first activations in line and drop those idle long enough."""
-        now = self._node.loop.time()
+    def _evict(self, count: int, *, idle_s: float | None) -> int:
+        """Look at the first activations in line and drop at most `count` of those
+        idle long enough; how many were dropped."""
+        now, dropped = self._node.loop.time(), 0
         for _ in range(min(_SWEEP_MAX, len(self._by_address))):
             address, activation = next(iter(self._by_address.items()))
             wanted = activation.info.sleep_timeout_s if idle_s is None else idle_s
@@ -108,10 +122,13 @@ class Catalog:
                 self._by_address.move_to_end(address)
                 continue
             self._remove(activation)
-            count -= 1
-            if count <= 0:
-                return
+            dropped += 1
+            if dropped >= count:
+                break
+        return dropped
 
     def _remove(self, activation: Activation) -> None:
-        del self._by_address[activation.address]
-        del self._by_scope[activation.scope]
+        if not activation.dropped:
+            activation.dropped = True
+            del self._by_address[activation.address]
+            del self._by_scope[activation.scope]

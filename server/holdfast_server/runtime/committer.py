@@ -102,12 +102,15 @@ class Committer:
             self._written.append(release)
         self._start_sync()
 
-    async def until_synced(self, number: int) -> None:
-        """Wait until the batch `number` and all before it are durable."""
+    async def until_synced(self, number: int, epoch: int) -> None:
+        """Wait until the batch `number` of `epoch` and all before it are durable.
+
+        Of an earlier epoch nobody knows which of its last batches are.
+        """
+        if self._failed or epoch != self._epoch:
+            raise HoldfastError(errors.COMMIT_UNKNOWN)
         if self.synced >= number:
             return
-        if self._failed:
-            raise HoldfastError(errors.COMMIT_UNKNOWN)
         waiter: asyncio.Future[None] = self._loop.create_future()
         self._tickets += 1
         heapq.heappush(self._waiters, (number, self._tickets, waiter))
@@ -115,7 +118,7 @@ class Committer:
 
     async def barrier(self) -> None:
         """Wait until everything submitted so far is durable."""
-        await self.until_synced(self.submitted)
+        await self.until_synced(self.submitted, self._epoch)
 
     def reopened(self, epoch: int) -> None:
         """The store is open again under a new epoch: nothing old is pending."""

@@ -15,7 +15,9 @@ from holdfast_server.core.call import Answer, Call, CallKey, ClientKey, UserKey
 from holdfast_server.core.errors import HoldfastError
 from holdfast_server.core.replies import ReplyTable, Verdict
 from holdfast_server.core.values import Durability, Value
-from holdfast_server.runtime.activation import Activation, ReplyWriter
+from holdfast_server.runtime.activation import Activation
+from holdfast_server.runtime.deadline import Expiring
+from holdfast_server.runtime.turn import ReplyWriter
 from holdfast_server.store import keys
 from holdfast_server.store.api import Batch
 from holdfast_server.store.v1 import records_pb2 as records
@@ -36,7 +38,7 @@ class _Flight:
         self.future = future
 
 
-class StoredReply(ReplyWriter):
+class StoredReply:
     """Writes the reply rows of one keyed call."""
 
     __slots__ = ("_activation", "_fingerprint", "_key")
@@ -76,6 +78,7 @@ class StoredReply(ReplyWriter):
         if isinstance(key, ClientKey):
             for number in table.acknowledge(key):
                 batch.delete(keys.client_reply_key(activation.scope, key.client_id, number))
+            record.acknowledged_below = table.client(key.client_id).floor
         activation.node.reply_sweep.note(activation, key, record, batch)
         data = record.SerializeToString()
         batch.put(reply_key(activation.scope, key), data)
@@ -86,49 +89,71 @@ async def run_keyed(
     activation: Activation, call: Call, run: Callable[[ReplyWriter], Awaitable[Answer]]
 ) -> Answer:
     """Answer `call`, running it at most once for its key."""
+    claim = await claim_key(activation, call)
+    if isinstance(claim, Answer):
+        return claim
+    answer: Answer | None = None
+    try:
+        answer = await run(claim.reply)
+        return answer
+    finally:
+        claim.end(answer)
+
+
+class Claim:
+    """The right to run the call of a key; others with the key wait for its end."""
+
+    __slots__ = ("_flight", "_identity", "_table", "reply")
+
+    def __init__(self, activation: Activation, key: CallKey, fingerprint: bytes) -> None:
+        self.reply = StoredReply(activation, key, fingerprint)
+        self._flight = _Flight(fingerprint, activation.node.loop.create_future())
+        self._table = table_of(activation)
+        self._identity = self._table.identity(key)
+        self._table.in_flight[self._identity] = self._flight
+
+    def end(self, answer: Answer | None) -> None:
+        """The call is over. One that failed leaves the decision to those that
+        joined it: they find its stored error, or run themselves."""
+        del self._table.in_flight[self._identity]
+        self._flight.future.set_result(answer)
+
+
+async def claim_key(activation: Activation, call: Call) -> Claim | Answer:
+    """The right to run `call`, or the answer that its key has; refusals are raised."""
     key = call.key
     assert key is not None
-    table = table_of(activation)
-    limits = activation.node.limits
-    identity, fingerprint = table.identity(key), call.fingerprint()
+    activation.node.reply_sweep.hear(key)
+    limits, fingerprint = activation.node.limits, call.fingerprint()
     while True:
+        table = table_of(activation)
         verdict = table.judge(key, rows_max=limits.replies_max, bytes_max=limits.replies_bytes_max)
+        if verdict is Verdict.RUN:
+            return Claim(activation, key, fingerprint)
         if verdict is Verdict.REPLAY:
             return await _replay(activation, key, fingerprint)
         refusal = _REFUSALS.get(verdict)
         if refusal is not None:
             raise HoldfastError(refusal)
-        if verdict is Verdict.RUN:
-            break
-        flight = table.in_flight[identity]
+        flight = table.in_flight[table.identity(key)]
         assert isinstance(flight, _Flight)
         if flight.fingerprint != fingerprint:
             raise HoldfastError(errors.IDEMPOTENCY_KEY_REUSED)
-        answer = await asyncio.shield(flight.future)
+        async with Expiring(call.deadline):
+            answer = await asyncio.shield(flight.future)
         if answer is not None:
             return Answer(answer.value, answer.durability, answer.actor_id, replayed=True)
-    future: asyncio.Future[Answer | None] = activation.node.loop.create_future()
-    table.in_flight[identity] = _Flight(fingerprint, future)
-    answer = None
-    try:
-        answer = await run(StoredReply(activation, key, fingerprint))
-        return answer
-    finally:
-        # A call that failed leaves the decision to those that joined it: they
-        # find its stored error, or run themselves.
-        del table.in_flight[identity]
-        future.set_result(answer)
 
 
 async def _replay(activation: Activation, key: CallKey, fingerprint: bytes) -> Answer:
-    node = activation.node
-    row = node.read(reply_key(activation.scope, key))
+    node, row_key = activation.node, reply_key(activation.scope, key)
+    row = node.read(row_key)
     if row is None:
         raise HoldfastError(errors.IDEMPOTENCY_KEY_EXPIRED)
-    record = records.ReplyRecord.FromString(row)
+    record = node.decode_row(records.ReplyRecord, row_key, row)
     if record.fingerprint != fingerprint:
         raise HoldfastError(errors.IDEMPOTENCY_KEY_REUSED)
-    await node.committer.until_synced(activation.last_commit)
+    await activation.until_synced()
     if record.outcome == records.ReplyRecord.OUTCOME_RESULT:
         value = Value(record.encoding, record.data)
         return Answer(value, Durability.SYNCED, record.actor_id, replayed=True)
@@ -156,7 +181,12 @@ def table_of(activation: Activation) -> ReplyTable:
         start, end = prefix, keys.prefix_end(prefix)
         while rows := activation.node.scan(start, end, limit=1000, reverse=False):
             for key, value in rows:
-                table.stored(_parse(key), len(value))
+                call_key = _parse(key)
+                table.stored(call_key, len(value))
+                if isinstance(call_key, ClientKey):
+                    record = activation.node.decode_row(records.ReplyRecord, key, value)
+                    client = table.client(call_key.client_id)
+                    client.floor = max(client.floor, record.acknowledged_below)
             start = rows[-1][0] + b"\x00"
     return activation.replies
 

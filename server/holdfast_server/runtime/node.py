@@ -11,30 +11,34 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
+
+from google.protobuf.message import Message
 
 from holdfast_server.core import errors
 from holdfast_server.core.call import Answer, Call, Target
-from holdfast_server.core.errors import HoldfastError
-from holdfast_server.core.ids import Address, scope_of
+from holdfast_server.core.errors import HoldfastError, invalid
 from holdfast_server.core.limits import Limits
-from holdfast_server.core.mailbox import Mode
 from holdfast_server.core.values import Value
+from holdfast_server.runtime import lifecycle
 from holdfast_server.runtime.activation import Activation
 from holdfast_server.runtime.catalog import Catalog
 from holdfast_server.runtime.committer import Committer
 from holdfast_server.runtime.environment import Environment
+from holdfast_server.runtime.execution import run_action
 from holdfast_server.runtime.keyed import run_keyed
 from holdfast_server.runtime.outbox import Outbox
 from holdfast_server.runtime.reply_sweep import ReplySweep
 from holdfast_server.runtime.runners.api import Runner
 from holdfast_server.runtime.streams import stream_action
-from holdfast_server.runtime.turn import Turn
 from holdfast_server.store import keys
-from holdfast_server.store.api import Store, StoreError
+from holdfast_server.store.api import CorruptRecordError, Store, StoreError
+from holdfast_server.store.decode import decode
 from holdfast_server.store.v1 import records_pb2 as records
 
 log = logging.getLogger("holdfast.node")
+
+R = TypeVar("R", bound=Message)
 
 
 class Node:
@@ -86,10 +90,9 @@ class Node:
                 if action.streaming:
                     raise HoldfastError(errors.ACTION_WRONG_KIND)
                 if call.key is None or action.read_only:
-                    return await activation.run(call, action, None)
-                self.reply_sweep.hear(call.key)
+                    return await run_action(activation, call, action, None)
                 return await run_keyed(
-                    activation, call, lambda reply: activation.run(call, action, reply)
+                    activation, call, lambda reply: run_action(activation, call, action, reply)
                 )
 
     async def stream(self, call: Call) -> AsyncIterator[Value]:
@@ -110,24 +113,25 @@ class Node:
 
     async def lifecycle(self, call: Call) -> tuple[Activation, bytes, bool]:
         """Create, find-or-create or destroy; see `runtime/lifecycle.py`."""
-        from holdfast_server.runtime.lifecycle import run_lifecycle
-
         with self._counted():
             await self.ready()
             activation = self.catalog.resolve(call.target)
             with self.catalog.using(activation):
-                return await run_lifecycle(activation, call)
+                return await lifecycle.run_lifecycle(activation, call)
 
     async def get(self, target: Target) -> tuple[bytes, records.ActorRecord]:
         """The record of an existing actor, durable."""
         await self.ready()
-        address = self.catalog.address_of(target)
-        actor_id = self.read(keys.directory_key(address))
-        row = self.read(keys.actor_key(actor_id)) if actor_id else None
-        await self.committer.barrier()
-        if actor_id is None or row is None or (target.actor_id or actor_id) != actor_id:
+        try:
+            address = self.catalog.address_of(target)
+            actor_id = self.read(keys.directory_key(address))
+            record = self.decode(records.ActorRecord, keys.actor_key(actor_id or b""))
+        finally:
+            # Also that there is none may be news that is not durable yet.
+            await self.committer.barrier()
+        if actor_id is None or record is None or (target.actor_id or actor_id) != actor_id:
             raise HoldfastError(errors.ACTOR_NOT_FOUND)
-        return actor_id, records.ActorRecord.FromString(row)
+        return actor_id, record
 
     async def list_actors(
         self, namespace: str, name: str, prefix: tuple[str, ...], after: bytes, limit: int
@@ -137,13 +141,15 @@ class Node:
         self.runner.info(name)
         start = keys.directory_prefix(namespace, name, prefix)
         end = keys.prefix_end(start)
+        if after and not start <= after < end:
+            raise invalid("page_token", "is not from this list")
         rows = self.scan(max(start, after), end, limit=limit + 1, reverse=False)
         more = rows[limit][0] if len(rows) > limit else b""
         found: list[tuple[bytes, records.ActorRecord]] = []
         for _, actor_id in rows[:limit]:
-            row = self.read(keys.actor_key(actor_id))
-            if row is not None:
-                found.append((actor_id, records.ActorRecord.FromString(row)))
+            record = self.decode(records.ActorRecord, keys.actor_key(actor_id))
+            if record is not None:
+                found.append((actor_id, record))
         await self.committer.barrier()
         return found, more
 
@@ -172,16 +178,39 @@ class Node:
     def read(self, key: bytes) -> bytes | None:
         """A row as of the last submitted batch."""
         self.committer.apply()
+        return self.read_written(key)
+
+    def read_written(self, key: bytes) -> bytes | None:
+        """A row as of the last batch that was written, which costs no write."""
         try:
             return self.store.get(key)
         except StoreError as error:
             raise HoldfastError(errors.STORE_UNAVAILABLE) from error
+
+    def decode(self, kind: type[R], key: bytes) -> R | None:
+        """The record under a key, as of the last submitted batch."""
+        row = self.read(key)
+        return None if row is None else self.decode_row(kind, key, row)
+
+    def decode_row(self, kind: type[R], key: bytes, row: bytes) -> R:
+        """The record in a row that was read; a corrupt one is logged and refused."""
+        try:
+            return decode(kind, key, row)
+        except CorruptRecordError as error:
+            log.error("%s", error)
+            raise HoldfastError(errors.STORE_CORRUPT) from error
 
     def scan(
         self, start: bytes, end: bytes, *, limit: int, reverse: bool
     ) -> list[tuple[bytes, bytes]]:
         """Rows as of the last submitted batch."""
         self.committer.apply()
+        return self.scan_written(start, end, limit=limit, reverse=reverse)
+
+    def scan_written(
+        self, start: bytes, end: bytes, *, limit: int, reverse: bool
+    ) -> list[tuple[bytes, bytes]]:
+        """Rows as of the last batch that was written."""
         try:
             return self.store.scan(start, end, limit=limit, reverse=reverse)
         except StoreError as error:
@@ -197,19 +226,14 @@ class Node:
         if activation is not None and replies is not None and not replies.in_flight:
             activation.replies = None
 
-    def make_turn(self, activation: Activation) -> Turn:
-        """A turn for code outside a call: `c.turn()`."""
-        return Turn(activation, Mode.EXCLUSIVE, None, "")
-
     async def ready(self) -> None:
-        """Wait while the store is being reopened; refuse when draining."""
+        """Wait a little while the store is being reopened; refuse when draining."""
         if self.draining:
             raise HoldfastError(errors.SERVER_DRAINING)
         if self._reopening is not None:
-            await asyncio.shield(self._reopening)
-
-    def scope(self, address: Address) -> bytes:
-        return scope_of(address)
+            await asyncio.wait([self._reopening], timeout=self.limits.store_wait_s)
+            if self._reopening is not None:
+                raise HoldfastError(errors.STORE_UNAVAILABLE)
 
     @contextmanager
     def _counted(self) -> Any:

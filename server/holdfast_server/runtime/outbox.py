@@ -1,16 +1,21 @@
 """Delivers `c.send`: at least once over the wire, exactly once in effect.
 
-Rows of a sender are delivered in order, one at a time for each sender. The
-receiving turn commits the row's number as its watermark for that sender; a
-delivery at or below the watermark is acknowledged without running. A raising
-target is tried again with backoff, then dead-lettered. Rows wait on disk: in
-memory there is one entry for each sender that has any.
+A lane is the line of sends from one sender to one target, delivered in order,
+one at a time; lanes do not wait for each other. The receiving turn commits the
+row's number as its watermark for that sender; a delivery at or below the
+watermark is acknowledged without running. A raising target is tried again with
+backoff, then the row is dead-lettered and the lane goes on.
+
+Rows wait on disk. In memory there is a task for each lane at work and a timer
+for each lane that backs off, a bounded number of both; lanes beyond are found
+on disk again, by a pass over the rows that goes on where it ran out of room.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 from holdfast_server.core import errors
@@ -23,23 +28,27 @@ from holdfast_server.store.api import Batch
 from holdfast_server.store.v1 import records_pb2 as records
 
 if TYPE_CHECKING:
-    from holdfast_server.runtime.activation import Activation
     from holdfast_server.runtime.node import Node
-    from holdfast_server.runtime.turn import Turn
 
 log = logging.getLogger("holdfast.outbox")
 
-# Failures that pass by themselves and so do not count as tries of the target.
+Lane = tuple[bytes, bytes]
+
+# Failures that pass by themselves and so are not counted against the target.
 _PASSING = frozenset(
-    {
-        errors.COMMIT_UNKNOWN.reason,
-        errors.STORE_UNAVAILABLE.reason,
-        errors.SERVER_DRAINING.reason,
-        errors.SERVER_OVERLOADED.reason,
-        errors.ACTOR_OVERLOADED.reason,
-        errors.STALE_EPOCH.reason,
-    }
+    reason.reason
+    for reason in (
+        errors.COMMIT_UNKNOWN,
+        errors.STORE_UNAVAILABLE,
+        errors.SERVER_DRAINING,
+        errors.SERVER_OVERLOADED,
+        errors.ACTOR_OVERLOADED,
+        errors.STALE_EPOCH,
+    )
 )
+# The longest time between two looks at a waiting row: the wall clock may be set.
+_NAP_MAX_S = 60.0
+_PASS_S = 5.0
 
 
 class Outbox:
@@ -48,110 +57,230 @@ class Outbox:
     def __init__(self, node: Node) -> None:
         self._node = node
         self._slots = asyncio.Semaphore(node.limits.outbox_in_flight_max)
-        self._senders: dict[bytes, asyncio.Task[None]] = {}
+        self._lanes: dict[Lane, asyncio.Task[None]] = {}
+        self._napping: dict[Lane, asyncio.TimerHandle] = {}
+        # Where the pass over the rows goes on; None when every lane is known.
+        self._cursor: bytes | None = None
+        # Whether a lane that the pass has gone by found no room since.
+        self._missed = False
+        # Undelivered rows and bytes of the senders that have sent lately.
+        self._counts: OrderedDict[bytes, tuple[int, int]] = OrderedDict()
 
     def start(self) -> None:
-        """Take up what was left on disk."""
-        start, end = keys.kind_range(keys.Kind.OUTBOX)
-        while rows := self._node.scan(start, end, limit=1, reverse=False):
-            sender_id, _ = keys.parse_send_key(rows[0][0])
-            self.wake(sender_id)
-            start = keys.prefix_end(keys.outbox_prefix(sender_id))
+        """Take up what is on disk."""
+        self._cursor = keys.kind_range(keys.Kind.OUTBOX)[0]
+        self._pass()
+        self._node.loop.call_later(_PASS_S, self._tick)
 
     def stop(self) -> None:
-        for task in self._senders.values():
+        for task in self._lanes.values():
             task.cancel()
-        self._senders.clear()
+        for timer in self._napping.values():
+            timer.cancel()
+        self._lanes.clear()
+        self._napping.clear()
 
     def restart(self) -> None:
+        """The store was reopened: what memory knew may not have been committed."""
         self.stop()
-        self.start()
+        self._counts.clear()
+        self._cursor = keys.kind_range(keys.Kind.OUTBOX)[0]
+        self._pass()
 
-    def store(self, turn: Turn, batch: Batch) -> None:
-        """Put a turn's sends into its batch, numbered after those before."""
-        activation, limits = turn.activation, self._node.limits
-        prefix = keys.outbox_prefix(activation.actor_id)
-        last = self._node.scan(prefix, keys.prefix_end(prefix), limit=1, reverse=True)
-        number = self._next_number(activation, last)
-        first = self._node.scan(prefix, keys.prefix_end(prefix), limit=1, reverse=False)
-        oldest = keys.parse_send_key(first[0][0])[1] if first else number
-        if number + len(turn.sends) - oldest > limits.outbox_rows_max:
-            raise HoldfastError(errors.OUTBOX_FULL, metadata={"limit": str(limits.outbox_rows_max)})
-        for offset, record in enumerate(turn.sends):
-            row = record.SerializeToString()
-            batch.put(keys.outbox_key(activation.actor_id, number + offset), row)
-        turn.sends = []
+    def _tick(self) -> None:
+        if not self._node.closed:
+            self._pass()
+            self._node.loop.call_later(_PASS_S, self._tick)
 
-    def _next_number(self, activation: Activation, last: list[tuple[bytes, bytes]]) -> int:
-        """Numbers must never repeat for a sender, also once its rows are gone:
-        the wall clock in microseconds is ahead of any count of sends."""
-        now = self._node.environment.clock.now_ms() * 1000
-        return max(now, keys.parse_send_key(last[0][0])[1] + 1) if last else now
-
-    def wake(self, sender_id: bytes) -> None:
-        """A sender has committed sends: deliver them."""
-        if sender_id not in self._senders and not self._node.closed:
-            task = self._node.loop.create_task(self._deliver_all(sender_id))
-            self._senders[sender_id] = task
-
-    async def _deliver_all(self, sender_id: bytes) -> None:
-        prefix = keys.outbox_prefix(sender_id)
+    def _pass(self) -> None:
+        """Give room to lanes that wait on disk, from the cursor on."""
+        _, end = keys.kind_range(keys.Kind.OUTBOX)
         try:
-            while True:
-                rows = self._node.scan(prefix, keys.prefix_end(prefix), limit=1, reverse=False)
-                if not rows:
-                    return
-                async with self._slots:
-                    await self._deliver(rows[0][0], rows[0][1])
+            while self._cursor is not None and self._has_room():
+                rows = self._scan(self._cursor, end, 1)
+                if rows:
+                    sender_id, scope, _ = keys.parse_send_key(rows[0][0])
+                    self.wake((sender_id, scope))
+                    self._cursor = keys.prefix_end(keys.outbox_prefix(sender_id, scope))
+                else:
+                    self._cursor = keys.kind_range(keys.Kind.OUTBOX)[0] if self._missed else None
+                    self._missed = False
         except HoldfastError as error:
-            log.warning("outbox of a sender paused: %s", error)
-        finally:
-            if self._senders.get(sender_id) is asyncio.current_task():
-                del self._senders[sender_id]
+            log.warning("sends wait until the store is open: %s", error)
 
-    async def _deliver(self, row_key: bytes, row: bytes) -> None:
+    # Sending
+
+    def store(self, sender_id: bytes, sends: list[records.SendRecord], batch: Batch) -> list[Lane]:
+        """Put a turn's sends into its batch; the lanes to wake once it is durable."""
+        limits = self._node.limits
+        rows, size = self._count(sender_id)
+        following: dict[bytes, int] = {}
+        for record in sends:
+            scope = scope_of(Address(record.namespace, record.name, tuple(record.key)))
+            number = following.get(scope) or self._next_number(sender_id, scope)
+            following[scope] = number + 1
+            data = record.SerializeToString()
+            rows, size = rows + 1, size + len(data)
+            batch.put(keys.outbox_key(sender_id, scope, number), data)
+        if rows > limits.outbox_rows_max or size > limits.outbox_bytes_max:
+            raise HoldfastError(
+                errors.OUTBOX_FULL,
+                f"{rows} undelivered sends of {size} bytes; at most {limits.outbox_rows_max} "
+                f"and {limits.outbox_bytes_max} bytes",
+                metadata={"limit": str(limits.outbox_rows_max)},
+            )
+        self._remember(sender_id, rows, size)
+        return [(sender_id, scope) for scope in following]
+
+    def _count(self, sender_id: bytes) -> tuple[int, int]:
+        """Undelivered rows and bytes of a sender."""
+        known = self._counts.get(sender_id)
+        if known is not None:
+            return known
+        prefix = keys.outbox_prefix(sender_id)
+        rows = self._scan(prefix, keys.prefix_end(prefix), self._node.limits.outbox_rows_max + 1)
+        return len(rows), sum(len(value) for _, value in rows)
+
+    def _remember(self, sender_id: bytes, rows: int, size: int) -> None:
+        self._counts[sender_id] = (rows, size)
+        self._counts.move_to_end(sender_id)
+        if len(self._counts) > self._node.limits.outbox_lanes_max:
+            self._counts.popitem(last=False)
+
+    def _next_number(self, sender_id: bytes, scope: bytes) -> int:
+        """After every row of the lane. A number may come again once its row is
+        gone: the target's watermark went in the same batch."""
+        last = 0
+        for prefix in (
+            keys.outbox_prefix(sender_id, scope),
+            keys.dead_send_prefix(sender_id, scope),
+        ):
+            rows = self._node.scan(prefix, keys.prefix_end(prefix), limit=1, reverse=True)
+            if rows:
+                last = max(last, keys.parse_send_key(rows[0][0])[2])
+        return last + 1
+
+    # Delivering
+
+    def wake(self, lane: Lane) -> None:
+        """A lane has rows: deliver them."""
+        if lane in self._lanes or lane in self._napping or self._node.closed:
+            return
+        if self._has_room():
+            self._lanes[lane] = self._node.loop.create_task(self._deliver_all(lane))
+        elif self._cursor is None:
+            self._cursor = keys.kind_range(keys.Kind.OUTBOX)[0]
+        else:
+            self._missed = True
+
+    def _has_room(self) -> bool:
+        return len(self._lanes) < self._node.limits.outbox_lanes_max
+
+    async def _deliver_all(self, lane: Lane) -> None:
+        prefix = keys.outbox_prefix(*lane)
+        wait_s = 0.0
+        try:
+            while rows := self._scan(prefix, keys.prefix_end(prefix), 1):
+                key, row = rows[0]
+                record = self._node.decode_row(records.SendRecord, key, row)
+                wait_ms = record.next_attempt_at_ms - self._node.environment.clock.now_ms()
+                if wait_ms > 0:
+                    wait_s = wait_ms / 1000
+                    break
+                async with self._slots:
+                    wait_s = await self._deliver(lane, key, record)
+                if wait_s:
+                    break
+        except HoldfastError as error:
+            log.warning("a lane of the outbox stopped until the store is open: %s", error)
+        finally:
+            self._ended(lane, wait_s)
+
+    def _ended(self, lane: Lane, wait_s: float) -> None:
+        """A lane has nothing to do now; it comes back in `wait_s` seconds if that is set."""
+        if self._lanes.get(lane) is not asyncio.current_task():
+            return
+        del self._lanes[lane]
         node = self._node
-        record = records.SendRecord.FromString(row)
-        address = Address(record.namespace, record.name, tuple(record.key))
-        sent = keys.parse_send_key(row_key)
-        wait_ms = record.next_attempt_at_ms - node.environment.clock.now_ms()
-        if wait_ms > 0:
-            await asyncio.sleep(wait_ms / 1000)
+        if node.closed or node.committer.failed:
+            return
+        if not wait_s:
+            self._counts.pop(lane[0], None)
+        elif len(self._napping) < node.limits.outbox_lanes_max:
+            nap_s = min(wait_s, _NAP_MAX_S)
+            self._napping[lane] = node.loop.call_later(nap_s, self._wake_up, lane)
+        else:
+            self._missed = True
+            self._cursor = self._cursor or keys.kind_range(keys.Kind.OUTBOX)[0]
+        self._pass()
+
+    def _wake_up(self, lane: Lane) -> None:
+        self._napping.pop(lane, None)
+        self.wake(lane)
+
+    async def _deliver(self, lane: Lane, row_key: bytes, record: records.SendRecord) -> float:
+        """Try one row; the seconds to wait before the next look at the lane."""
+        node, limits = self._node, self._node.limits
+        sender_id, target_scope = lane
         call = Call(
-            target=Target(address=address, create=True),
+            target=Target(
+                address=Address(record.namespace, record.name, tuple(record.key)), create=True
+            ),
             action=record.action,
             args=Value(record.encoding, record.args),
             kwargs=Value(record.encoding, record.kwargs) if record.kwargs else None,
             traceparent=record.traceparent,
-            sent=sent,
+            sent=(sender_id, keys.parse_send_key(row_key)[2]),
         )
+        size = record.ByteSize()
         try:
             await node.invoke(call)
         except HoldfastError as error:
             if error.reason.reason in _PASSING:
-                await asyncio.sleep(error.reason.retry_after_s or 0.1)
-                return
-            self._failed(row_key, record, error)
-            return
+                return error.reason.retry_after_s or limits.outbox_backoff_s
+            return self._failed(lane, row_key, record, str(error))
+        except Exception as error:
+            log.exception("delivering a send to %s/%s", record.name, list(record.key))
+            return self._failed(lane, row_key, record, type(error).__name__)
         batch = Batch()
         batch.delete(row_key)
-        batch.delete(keys.inbox_key(scope_of(address), sent[0]))
-        node.committer.submit(batch, node.committer.epoch, None)
+        batch.delete(keys.inbox_key(target_scope, sender_id))
+        self._settle(sender_id, size, batch)
+        return 0.0
 
-    def _failed(self, row_key: bytes, record: records.SendRecord, error: HoldfastError) -> None:
+    def _failed(self, lane: Lane, row_key: bytes, record: records.SendRecord, why: str) -> float:
         node, limits = self._node, self._node.limits
+        size = record.ByteSize()
         record.attempts += 1
-        record.last_error = str(error)
+        record.last_error = why
         batch = Batch()
         if record.attempts >= limits.outbox_attempts_max:
+            log.error("send to %s/%s dead-lettered: %s", record.name, list(record.key), why)
             batch.delete(row_key)
-            batch.put(keys.dead_send_key(*keys.parse_send_key(row_key)), record.SerializeToString())
-            log.error("send to %s/%s dead-lettered: %s", record.name, list(record.key), error)
-        else:
-            backoff = min(
-                limits.outbox_backoff_s * 2 ** (record.attempts - 1), limits.outbox_backoff_max_s
-            )
-            now = node.environment.clock.now_ms()
-            record.next_attempt_at_ms = now + int(backoff * 1000)
-            batch.put(row_key, record.SerializeToString())
+            number = keys.parse_send_key(row_key)[2]
+            batch.put(keys.dead_send_key(*lane, number), record.SerializeToString())
+            self._drop_oldest_dead(lane[0], batch)
+            self._settle(lane[0], size, batch)
+            return 0.0
+        doubled_s: float = limits.outbox_backoff_s * 2 ** (record.attempts - 1)
+        backoff_s = min(doubled_s, limits.outbox_backoff_max_s)
+        record.next_attempt_at_ms = node.environment.clock.now_ms() + int(backoff_s * 1000)
+        batch.put(row_key, record.SerializeToString())
         node.committer.submit(batch, node.committer.epoch, None)
+        return backoff_s
+
+    def _settle(self, sender_id: bytes, size: int, batch: Batch) -> None:
+        rows, total = self._counts.get(sender_id, (0, 0))
+        if rows:
+            self._counts[sender_id] = (rows - 1, max(total - size, 0))
+        self._node.committer.submit(batch, self._node.committer.epoch, None)
+
+    def _drop_oldest_dead(self, sender_id: bytes, batch: Batch) -> None:
+        prefix, limit = keys.dead_send_prefix(sender_id), self._node.limits.outbox_dead_max
+        rows = self._scan(prefix, keys.prefix_end(prefix), limit)
+        if len(rows) >= limit:
+            log.error("dead letters of a sender are full; the first is dropped")
+            batch.delete(rows[0][0])
+
+    def _scan(self, start: bytes, end: bytes, limit: int) -> list[tuple[bytes, bytes]]:
+        return self._node.scan(start, end, limit=limit, reverse=False)

@@ -99,8 +99,8 @@ class ReplySweep:
         scope, kind = rest[:16], rest[16:17]
         prefix = keys.reply_prefix(b"")[:2] + rest
         if kind == keys.USER_KEY:
-            row = self._node.read(prefix)
-            if row is None or records.ReplyRecord.FromString(row).expires_at_ms > now:
+            record = self._node.decode(records.ReplyRecord, prefix)
+            if record is None or record.expires_at_ms > now:
                 return
             batch.delete(prefix)
         else:

@@ -2,7 +2,8 @@
 
 Each step holds the actor, runs the handler up to its next `yield`, commits what
 changed and lets the item out once that is durable. Items are not stored: with
-an idempotency key the first commit stores "started", and a retry is refused.
+an idempotency key the first step that changes something stores "started", and
+a retry is then refused; a stream that changed nothing runs again.
 """
 
 from __future__ import annotations
@@ -11,107 +12,137 @@ import asyncio
 from collections.abc import AsyncGenerator
 
 from holdfast_server.core import errors
-from holdfast_server.core.call import Call
+from holdfast_server.core.call import Answer, Call
 from holdfast_server.core.errors import HoldfastError
-from holdfast_server.core.replies import Verdict
-from holdfast_server.core.values import Value
-from holdfast_server.runtime.activation import Activation, ReplyWriter, mode_of, origin_of
-from holdfast_server.runtime.keyed import StoredReply, table_of
-from holdfast_server.runtime.runners.api import ActionInfo, StreamRun
-from holdfast_server.runtime.turn import Turn
-from holdfast_server.store.api import Batch
+from holdfast_server.core.values import Durability, Value
+from holdfast_server.runtime.activation import Activation
+from holdfast_server.runtime.deadline import Expiring
+from holdfast_server.runtime.execution import (
+    check_target,
+    fail,
+    finish,
+    make_turn,
+    mode_of,
+    origin_of,
+    settle,
+)
+from holdfast_server.runtime.keyed import claim_key
+from holdfast_server.runtime.runners.api import ActionInfo, Instance, StreamRun
+from holdfast_server.runtime.turn import ReplyWriter, Turn
 
 
 async def stream_action(
     activation: Activation, call: Call, action: ActionInfo
 ) -> AsyncGenerator[Value, None]:
     """The items of a streaming action."""
-    reply = _claim(activation, call)
-    stream: StreamRun | None = None
-    ended = False
+    if call.key is None or action.read_only:
+        async for item in _Stream(activation, call, action, None).items():
+            yield item
+        return
+    claim = await claim_key(activation, call)
+    if isinstance(claim, Answer):
+        # Only a call that answers once leaves a result under its key.
+        raise HoldfastError(errors.IDEMPOTENCY_KEY_REUSED)
+    items = _Stream(activation, call, action, claim.reply).items()
     try:
-        while True:
-            turn = _turn(activation, call, action)
-            async with activation.holding(turn, origin_of(call)):
-                if stream is None:
-                    activation.check_target(call)
-                    await activation.ensure_started(call.target.create, call.target.input)
-                    assert activation.instance is not None
-                    stream = activation.instance.open_stream(call)
-                    turn.actor_id = activation.actor_id
-                    if reply is not None:
-                        started = Batch()
-                        reply.put_started(started, turn.actor_id)
-                        activation.commit(started, turn)
-                elif activation.instance is None:
-                    raise HoldfastError(errors.ACTOR_DESTROYED)
-                item, durable = await _step(activation, stream, turn, action)
-            await durable
-            if item is None:
-                ended = True
-                return
+        async for item in items:
             yield item
     finally:
-        if stream is not None and not ended:
-            await _close(activation, stream, _turn(activation, call, action))
-
-
-async def _step(
-    activation: Activation, stream: StreamRun, turn: Turn, action: ActionInfo
-) -> tuple[Value | None, asyncio.Future[object]]:
-    instance = activation.instance
-    assert instance is not None
-    try:
-        async with asyncio.timeout_at(turn.deadline) as timer:
-            item = await stream.step(turn)
-    except TimeoutError:
-        instance.rollback()
-        if timer.expired():
-            raise HoldfastError(errors.DEADLINE_EXCEEDED) from None
-        raise
-    except BaseException:
-        instance.rollback()
-        raise
-    durable = await activation.finish(turn, item, buffered=action.buffered)
-    return item, durable  # type: ignore[return-value]
-
-
-async def _close(activation: Activation, stream: StreamRun, turn: Turn) -> None:
-    """The reader has gone: let the handler's `finally` run, as a turn."""
-    turn.deadline = activation.node.loop.time() + activation.node.limits.hook_timeout_s
-    async with activation.holding(turn, None):
-        instance = activation.instance
         try:
-            async with asyncio.timeout_at(turn.deadline):
-                await stream.close(turn)
-        except BaseException:
-            if instance is not None:
-                instance.rollback()
+            await items.aclose()
+        finally:
+            claim.end(None)
+
+
+class _Stream:
+    """One streaming action under way."""
+
+    def __init__(
+        self,
+        activation: Activation,
+        call: Call,
+        action: ActionInfo,
+        reply: ReplyWriter | None,
+    ) -> None:
+        self._activation = activation
+        self._call = call
+        self._action = action
+        self._reply = reply
+        self._origin = origin_of(call)
+        self._run: StreamRun | None = None
+        self._instance: Instance | None = None
+
+    async def items(self) -> AsyncGenerator[Value, None]:
+        try:
+            while True:
+                item, durable = await self._next()
+                await durable
+                if item is None:
+                    return
+                yield item
+        finally:
+            if self._run is not None and not self._run.ended:
+                await self._close(self._run)
+
+    async def _next(self) -> tuple[Value | None, asyncio.Future[Durability]]:
+        activation = self._activation
+        turn = make_turn(activation, self._call, self._action)
+        turn.streams = True
+        try:
+            async with activation.holding(turn, self._origin):
+                if self._run is None:
+                    await self._open(turn)
+                elif activation.instance is not self._instance:
+                    raise HoldfastError(errors.ACTOR_DESTROYED)
+                turn.begin(self._instance, activation.actor_id, self._reply)
+                item = await self._step(turn)
+                durable = await finish(activation, turn, item, buffered=self._action.buffered)
+        except HoldfastError as error:
+            await settle(activation, turn, error, self._reply)
             raise
-        if instance is not None and instance is activation.instance:
-            await activation.finish(turn, None)
+        finally:
+            if turn.committed:
+                # Its key has been used up.
+                self._reply = None
+        return item, durable
 
+    async def _open(self, turn: Turn) -> None:
+        activation, target = self._activation, self._call.target
+        check_target(activation, self._call)
+        await activation.ensure_started(
+            turn, self._origin, create=target.create, value=target.input
+        )
+        self._instance = activation.instance
+        assert self._instance is not None
+        self._run = self._instance.open_stream(self._call)
 
-def _turn(activation: Activation, call: Call, action: ActionInfo) -> Turn:
-    deadline = activation.node.loop.time() + action.timeout_s
-    if call.deadline is not None:
-        deadline = min(deadline, call.deadline)
-    return Turn(activation, mode_of(action), deadline, call.traceparent)
+    async def _step(self, turn: Turn) -> Value | None:
+        assert self._run is not None
+        try:
+            async with Expiring(turn.deadline):
+                return await self._run.step(turn)
+        except BaseException as error:
+            fail(self._activation, turn, error)
+            raise
 
-
-def _claim(activation: Activation, call: Call) -> ReplyWriter | None:
-    """Refuse the key of a stream that took effect; else its writer."""
-    key = call.key
-    if key is None:
-        return None
-    activation.node.reply_sweep.hear(key)
-    limits = activation.node.limits
-    verdict = table_of(activation).judge(
-        key, rows_max=limits.replies_max, bytes_max=limits.replies_bytes_max
-    )
-    if verdict is Verdict.FULL:
-        raise HoldfastError(errors.IDEMPOTENCY_TABLE_FULL)
-    if verdict is not Verdict.RUN:
-        expired = verdict is Verdict.EXPIRED
-        raise HoldfastError(errors.IDEMPOTENCY_KEY_EXPIRED if expired else errors.TURN_INTERRUPTED)
-    return StoredReply(activation, key, call.fingerprint())
+    async def _close(self, run: StreamRun) -> None:
+        """The reader has gone: let the handler's `finally` run, as a turn."""
+        activation = self._activation
+        limit_s = activation.node.limits.hook_timeout_s
+        turn = Turn(activation, mode_of(self._action), activation.node.loop.time() + limit_s, "")
+        closed = False
+        try:
+            async with activation.holding(turn, None):
+                if activation.instance is self._instance:
+                    turn.begin(self._instance, activation.actor_id)
+                    closed = True
+                    try:
+                        async with Expiring(turn.deadline):
+                            await run.close(turn)
+                    except BaseException as error:
+                        fail(activation, turn, error)
+                        raise
+                    await finish(activation, turn, None, buffered=self._action.buffered)
+        finally:
+            if not closed:
+                await run.close(None)

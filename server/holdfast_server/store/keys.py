@@ -39,9 +39,9 @@ class Kind(IntEnum):
     REPLY = 0x0200
     # due ms u64, then the REPLY key's rest (prefix of it for a client) -> b"".
     REPLY_EXPIRY = 0x0201
-    # sender id, number u64 -> SendRecord.
+    # sender id, target scope, number u64 -> SendRecord. In order for each target.
     OUTBOX = 0x0300
-    # sender id, number u64 -> SendRecord.
+    # sender id, target scope, number u64 -> SendRecord.
     DEAD_SEND = 0x0301
     # target scope, sender id -> number u64 of the last send that took effect.
     INBOX = 0x0310
@@ -152,24 +152,25 @@ def parse_reply_expiry_key(key: bytes) -> tuple[int, bytes]:
     return int.from_bytes(key[2:10]), key[10:]
 
 
-def outbox_key(sender_id: bytes, number: int) -> bytes:
-    return _OUTBOX + sender_id + number.to_bytes(8)
+def outbox_key(sender_id: bytes, target_scope: bytes, number: int) -> bytes:
+    return _OUTBOX + sender_id + target_scope + number.to_bytes(8)
 
 
-def outbox_prefix(sender_id: bytes) -> bytes:
-    return _OUTBOX + sender_id
+def outbox_prefix(sender_id: bytes, target_scope: bytes = b"") -> bytes:
+    return _OUTBOX + sender_id + target_scope
 
 
-def dead_send_key(sender_id: bytes, number: int) -> bytes:
-    return _DEAD_SEND + sender_id + number.to_bytes(8)
+def dead_send_key(sender_id: bytes, target_scope: bytes, number: int) -> bytes:
+    return _DEAD_SEND + sender_id + target_scope + number.to_bytes(8)
 
 
-def dead_send_prefix(sender_id: bytes) -> bytes:
-    return _DEAD_SEND + sender_id
+def dead_send_prefix(sender_id: bytes, target_scope: bytes = b"") -> bytes:
+    return _DEAD_SEND + sender_id + target_scope
 
 
-def parse_send_key(key: bytes) -> tuple[bytes, int]:
-    return key[2:18], int.from_bytes(key[18:26])
+def parse_send_key(key: bytes) -> tuple[bytes, bytes, int]:
+    """Sender id, target scope and number of an OUTBOX or DEAD_SEND key."""
+    return key[2:18], key[18:34], int.from_bytes(key[34:42])
 
 
 def inbox_key(target_scope: bytes, sender_id: bytes) -> bytes:

@@ -37,11 +37,14 @@ _EXACT: Final = {
     Kind.STATE: ID_BYTES,
     Kind.KV_USAGE: ID_BYTES,
     Kind.EVENT: ID_BYTES + 8,
-    Kind.OUTBOX: ID_BYTES + 8,
-    Kind.DEAD_SEND: ID_BYTES + 8,
+    Kind.OUTBOX: 2 * ID_BYTES + 8,
+    Kind.DEAD_SEND: 2 * ID_BYTES + 8,
     Kind.INBOX: 2 * ID_BYTES,
 }
 _LEAST: Final = {Kind.KV: ID_BYTES + 1, Kind.REPLY: ID_BYTES + 1 + 16 + 1}
+
+# Kinds whose keys have a second id after the first.
+_TWO_IDS: Final = (Kind.OUTBOX, Kind.DEAD_SEND, Kind.INBOX)
 
 _RECORDS: Final[dict[Kind, type[Message]]] = {
     Kind.ACTOR: records.ActorRecord,
@@ -173,8 +176,8 @@ class _Check:
             return False
         if kind in _EXACT or kind in _LEAST:
             for start in range(2, 2 + (size // ID_BYTES) * ID_BYTES, ID_BYTES):
-                # After the first id only an inbox key has a second one.
-                if start > 2 and kind is not Kind.INBOX:
+                # After the first id only the keys of sends have a second one.
+                if start > 2 and kind not in _TWO_IDS:
                     break
                 shard = int.from_bytes(key[start : start + 2])
                 if shard >= SHARD_COUNT:

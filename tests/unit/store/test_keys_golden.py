@@ -32,9 +32,10 @@ GOLDEN = [
     (keys.client_reply_prefix(ID, OTHER), f"0200{ID_HEX}01{OTHER_HEX}"),
     (keys.user_reply_key(ID, OTHER, "ké"), f"0200{ID_HEX}02{OTHER_HEX}6bc3a9"),
     (keys.reply_expiry_key(1000, ID + b"\x01"), f"020100000000000003e8{ID_HEX}01"),
-    (keys.outbox_key(ID, 1), f"0300{ID_HEX}0000000000000001"),
+    (keys.outbox_key(ID, OTHER, 1), f"0300{ID_HEX}{OTHER_HEX}0000000000000001"),
     (keys.outbox_prefix(ID), f"0300{ID_HEX}"),
-    (keys.dead_send_key(ID, 2**64 - 1), f"0301{ID_HEX}ffffffffffffffff"),
+    (keys.outbox_prefix(ID, OTHER), f"0300{ID_HEX}{OTHER_HEX}"),
+    (keys.dead_send_key(ID, OTHER, 2**64 - 1), f"0301{ID_HEX}{OTHER_HEX}ffffffffffffffff"),
     (keys.dead_send_prefix(ID), f"0301{ID_HEX}"),
     (keys.inbox_key(ID, OTHER), f"0310{ID_HEX}{OTHER_HEX}"),
 ]
@@ -75,7 +76,7 @@ def test_scope_bytes() -> None:
 def test_parsers_invert() -> None:
     assert keys.parse_directory_key(keys.directory_key(ADDRESS)) == ADDRESS
     assert keys.parse_reply_expiry_key(keys.reply_expiry_key(5, b"rest")) == (5, b"rest")
-    assert keys.parse_send_key(keys.outbox_key(ID, 9)) == (ID, 9)
+    assert keys.parse_send_key(keys.outbox_key(ID, OTHER, 9)) == (ID, OTHER, 9)
 
 
 def test_directory_order_is_list_order_and_prefixes_hold_whole_parts() -> None:

@@ -38,7 +38,7 @@ def sound() -> Batch:
     batch.put(keys.event_key(ID, 1), records.EventRecord(name="e").SerializeToString())
     batch.put(keys.client_reply_key(SCOPE, CLIENT, 1), b"")
     batch.put(keys.reply_expiry_key(5, keys.client_reply_prefix(SCOPE, CLIENT)[2:]), b"")
-    batch.put(keys.outbox_key(STRANGER, 1), send.SerializeToString())
+    batch.put(keys.outbox_key(STRANGER, SCOPE, 1), send.SerializeToString())
     batch.put(keys.inbox_key(SCOPE, STRANGER), (1).to_bytes(8))
     return batch
 
@@ -100,7 +100,7 @@ DAMAGE: dict[str, tuple[Callable[[Batch], None], list[str]]] = {
         _put(keys.directory_key(ADDRESS), WRONG_SHARD),
         ["wrong shard", "does not exist", "another id"],
     ),
-    "no such shard": (_put(keys.outbox_key(BAD_SHARD, 1), b""), ["shard 65535 of 1024"]),
+    "no such shard": (_put(keys.outbox_key(BAD_SHARD, SCOPE, 1), b""), ["shard 65535 of 1024"]),
     "bad sender shard": (
         _put(keys.inbox_key(SCOPE, BAD_SHARD), bytes(8)),
         ["shard 65535 of 1024"],
@@ -114,7 +114,10 @@ DAMAGE: dict[str, tuple[Callable[[Batch], None], list[str]]] = {
         _put(keys.client_reply_key(SCOPE, CLIENT, 2), NOT_A_RECORD),
         ["reply row .* does not decode"],
     ),
-    "send": (_put(keys.dead_send_key(ID, 2), NOT_A_RECORD), ["dead_send row .* does not decode"]),
+    "send": (
+        _put(keys.dead_send_key(ID, SCOPE, 2), NOT_A_RECORD),
+        ["dead_send row .* does not decode"],
+    ),
     "inbox": (_put(keys.inbox_key(SCOPE, ID), b"1"), ["inbox row .* value of 1 bytes"]),
     "expiry": (_put(keys.reply_expiry_key(1, b"x"), b""), ["reply_expiry row .* key of 11"]),
     "orphan state": (_put(keys.state_key(STRANGER), b""), ["state row .* does not exist"]),

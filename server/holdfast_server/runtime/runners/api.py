@@ -41,6 +41,8 @@ class ActorInfo(Protocol):
     @property
     def mailbox_max(self) -> int | None: ...
     @property
+    def interleave(self) -> bool: ...
+    @property
     def reentrant(self) -> bool: ...
     def action(self, name: str) -> ActionInfo:
         """ACTION_NOT_FOUND when there is none."""
@@ -56,12 +58,18 @@ class ActorInfo(Protocol):
 class StreamRun(Protocol):
     """A streaming action under way; each step runs inside a turn of its own."""
 
+    @property
+    def ended(self) -> bool:
+        """Whether the handler has ended, so that there is nothing to close."""
+        ...
+
     async def step(self, turn: Turn) -> Value | None:
         """The next item, None at the end."""
         ...
 
-    async def close(self, turn: Turn) -> None:
-        """Let the handler clean up when its reader has gone."""
+    async def close(self, turn: Turn | None) -> None:
+        """Let the handler clean up when its reader has gone; without a turn where
+        the actor has gone too."""
         ...
 
 
@@ -83,11 +91,16 @@ class Instance(Protocol):
         ...
 
     def take_state(self, turn: Turn) -> tuple[int, bytes] | None:
-        """The encoded state if the turn changed it; it is then the last one."""
+        """Schema version and encoding of the state, if the turn changed it; the
+        encoding is also kept in `turn.encoded`."""
         ...
 
-    def rollback(self) -> None:
-        """Forget what was changed since the last `take_state`."""
+    def keep_state(self, turn: Turn) -> None:
+        """The batch with `turn.encoded` has been submitted: it is now the state."""
+        ...
+
+    def rollback(self, turn: Turn) -> None:
+        """Forget what `turn` changed since the last `keep_state`."""
         ...
 
     def on_destroy(self, turn: Turn) -> Awaitable[None]:

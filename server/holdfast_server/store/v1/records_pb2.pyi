@@ -137,6 +137,7 @@ class ReplyRecord(_message.Message):
     ERROR_METADATA_JSON_FIELD_NUMBER: _builtins.int
     ACTOR_ID_FIELD_NUMBER: _builtins.int
     EXPIRES_AT_MS_FIELD_NUMBER: _builtins.int
+    ACKNOWLEDGED_BELOW_FIELD_NUMBER: _builtins.int
     outcome: Global___ReplyRecord.Outcome.ValueType
     """What became of the call."""
     fingerprint: _builtins.bytes
@@ -157,6 +158,11 @@ class ReplyRecord(_message.Message):
     """Wall clock after which the row may be dropped, milliseconds; 0 for rows
     of an SDK client, which live as long as the client does.
     """
+    acknowledged_below: _builtins.int
+    """Below this number the SDK client of this row had acknowledged every answer
+    when it was written. The newest row of a client so keeps what deleted rows
+    no longer say: that their numbers must not run again.
+    """
     def __init__(
         self,
         *,
@@ -169,10 +175,11 @@ class ReplyRecord(_message.Message):
         error_metadata_json: _builtins.bytes = ...,
         actor_id: _builtins.bytes = ...,
         expires_at_ms: _builtins.int = ...,
+        acknowledged_below: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor_id", b"actor_id", "data", b"data", "encoding", b"encoding", "error_code", b"error_code", "error_message", b"error_message", "error_metadata_json", b"error_metadata_json", "expires_at_ms", b"expires_at_ms", "fingerprint", b"fingerprint", "outcome", b"outcome"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledged_below", b"acknowledged_below", "actor_id", b"actor_id", "data", b"data", "encoding", b"encoding", "error_code", b"error_code", "error_message", b"error_message", "error_metadata_json", b"error_metadata_json", "expires_at_ms", b"expires_at_ms", "fingerprint", b"fingerprint", "outcome", b"outcome"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -8,31 +8,22 @@ idempotency key: nothing between caller and callee can lose an answer.
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from holdfast import _transport as wire
-from holdfast.errors import ActorError
 from holdfast_server.core import call as core
-from holdfast_server.core.errors import USER_ERROR, HoldfastError, invalid
+from holdfast_server.core.errors import HoldfastError, invalid
 from holdfast_server.core.ids import Address, check_key, format_actor_id, parse_actor_id
 from holdfast_server.core.values import Value
 from holdfast_server.runtime import lifecycle
+from holdfast_server.runtime.runners.local.failure import actor_error
 
 if TYPE_CHECKING:
     from holdfast_server.runtime.activation import Activation
+    from holdfast_server.runtime.runners.local.host import LocalHost
     from holdfast_server.runtime.turn import Turn
-
-
-def actor_error(error: HoldfastError) -> ActorError:
-    """A catalogued failure as the SDK raises it."""
-    metadata: dict[str, Any] | None = dict(error.metadata) or None
-    if error.reason is USER_ERROR:
-        raw = error.user_metadata_json
-        metadata = json.loads(raw) if raw else None
-    return ActorError(error.group, error.code, error.message, metadata, reason=error.reason.reason)
 
 
 def _value(encoded: wire.Encoded | None) -> Value | None:
@@ -42,10 +33,14 @@ def _value(encoded: wire.Encoded | None) -> Value | None:
 class InProcessTransport:
     """The SDK's Transport over the node that runs the calling actor."""
 
-    def __init__(self, activation: Activation, turn: Turn | None) -> None:
+    def __init__(self, activation: Activation, host: LocalHost) -> None:
         self._activation = activation
         self._node = activation.node
-        self._turn = turn
+        self._host = host
+
+    @property
+    def _turn(self) -> Turn | None:
+        return self._host.live_turn
 
     async def invoke(self, call: wire.Call) -> wire.Reply:
         await self._earlier_turns()
@@ -105,15 +100,20 @@ class InProcessTransport:
 
     async def _earlier_turns(self) -> None:
         try:
-            await self._node.committer.until_synced(self._activation.last_commit)
+            await self._activation.until_synced()
         except HoldfastError as error:
             raise actor_error(error) from None
 
     async def _lifecycle(self, request: wire.Lifecycle, action: str) -> tuple[wire.ActorInfo, bool]:
         await self._earlier_turns()
-        target = self._target(request.target)
-        call = core.Call(target=target, action=action, deadline=self._deadline(request.timeout))
-        call.origin = self._turn
+        target, turn = self._target(request.target), self._turn
+        call = core.Call(
+            target=target,
+            action=action,
+            deadline=self._deadline(turn, request.timeout),
+            traceparent=turn.traceparent if turn is not None else "",
+            origin=turn,
+        )
         try:
             activation, actor_id, changed = await self._node.lifecycle(call)
         except HoldfastError as error:
@@ -128,29 +128,33 @@ class InProcessTransport:
     def _target(self, target: wire.Target) -> core.Target:
         try:
             if target.actor_id is not None:
-                return core.Target(actor_id=parse_actor_id(target.actor_id))
+                return core.Target(
+                    actor_id=parse_actor_id(target.actor_id),
+                    namespace=self._activation.address.namespace,
+                )
             check_key(target.key, "key", self._node.limits)
         except HoldfastError as error:
             raise actor_error(error) from None
         address = Address(self._activation.address.namespace, target.name, target.key)
         return core.Target(address=address, create=target.create, input=_value(target.input))
 
-    def _deadline(self, timeout: float | None) -> float | None:
+    def _deadline(self, turn: Turn | None, timeout: float | None) -> float | None:
         ends = [] if timeout is None else [self._node.loop.time() + timeout]
-        if self._turn is not None and self._turn.deadline is not None:
-            ends.append(self._turn.deadline)
+        if turn is not None and turn.deadline is not None:
+            ends.append(turn.deadline)
         return min(ends, default=None)
 
     def _call(self, call: wire.Call) -> core.Call:
+        turn = self._turn
         return core.Call(
             target=self._target(call.target),
             action=call.action,
             args=_value(call.args),
             kwargs=_value(call.kwargs),
             accept=call.accept,
-            deadline=self._deadline(call.timeout),
-            traceparent=self._turn.traceparent if self._turn is not None else "",
-            origin=self._turn,
+            deadline=self._deadline(turn, call.timeout),
+            traceparent=turn.traceparent if turn is not None else "",
+            origin=turn,
         )
 
 

@@ -1,0 +1,211 @@
+"""One turn of an action, from the mailbox to the durable answer.
+
+A turn that returns hands over its effects in one batch, its stored reply among
+them. One that raises leaves no trace but, for a UserError under an idempotency
+key, its stored error; an interleaved one also leaves the state as it is, since
+other turns have their part in it. Nothing leaves, errors included, before
+everything that the turn could have seen is durable.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from holdfast_server.core import errors
+from holdfast_server.core.call import Answer, Call
+from holdfast_server.core.errors import HoldfastError
+from holdfast_server.core.mailbox import Mode
+from holdfast_server.core.values import Durability, Value
+from holdfast_server.runtime.deadline import Expiring
+from holdfast_server.runtime.turn import ReplyWriter, Turn
+from holdfast_server.store import keys
+from holdfast_server.store.api import Batch
+
+if TYPE_CHECKING:
+    from holdfast_server.runtime.activation import Activation
+    from holdfast_server.runtime.runners.api import ActionInfo
+
+log = logging.getLogger("holdfast.actor")
+
+_NULL = Value(1, b"null")
+
+# Failures that tell nothing of what is stored, and so wait for no sync.
+_SAW_NOTHING = frozenset(
+    reason.reason
+    for reason in (
+        errors.ACTOR_OVERLOADED,
+        errors.CALL_CYCLE,
+        errors.COMMIT_UNKNOWN,
+        errors.DEADLINE_EXCEEDED,
+        errors.STALE_EPOCH,
+        errors.STORE_UNAVAILABLE,
+    )
+)
+
+
+async def run_action(
+    activation: Activation, call: Call, action: ActionInfo, reply: ReplyWriter | None
+) -> Answer:
+    """Run an action that answers once; `reply` is where a keyed call's answer goes."""
+    turn, origin = make_turn(activation, call, action), origin_of(call)
+    try:
+        await activation.hold(turn, origin)
+        try:
+            check_target(activation, call)
+            if call.sent is not None and _arrived(activation, call.sent):
+                return Answer(_NULL, Durability.NONE, activation.actor_id)
+            if activation.instance is None:
+                await activation.ensure_started(
+                    turn, origin, create=call.target.create, value=call.target.input
+                )
+            turn.begin(activation.instance, activation.actor_id, reply, call.sent)
+            value = await _invoke(activation, turn, call)
+            durable = await finish(activation, turn, value, buffered=action.buffered)
+        finally:
+            activation.release(turn, origin)
+    except HoldfastError as error:
+        await settle(activation, turn, error, reply)
+        raise
+    return Answer(value, await durable, turn.actor_id)
+
+
+def make_turn(activation: Activation, call: Call, action: ActionInfo) -> Turn:
+    """The turn of a call, with the earlier of its caller's and its own deadline."""
+    now = activation.node.loop.time()
+    deadline = now + action.timeout_s
+    if call.deadline is not None:
+        if call.deadline <= now:
+            raise HoldfastError(errors.DEADLINE_EXCEEDED)
+        deadline = min(deadline, call.deadline)
+    return Turn(activation, mode_of(action), deadline, call.traceparent)
+
+
+def check_target(activation: Activation, call: Call) -> None:
+    """The actor may have been destroyed while the call waited."""
+    wanted = call.target.actor_id
+    if wanted is not None and wanted != activation.actor_id:
+        raise HoldfastError(errors.ACTOR_NOT_FOUND)
+
+
+def _arrived(activation: Activation, sent: tuple[bytes, int]) -> bool:
+    """Whether this send has taken effect before."""
+    row = activation.node.read(keys.inbox_key(activation.scope, sent[0]))
+    return row is not None and int.from_bytes(row) >= sent[1]
+
+
+async def _invoke(activation: Activation, turn: Turn, call: Call) -> Value:
+    """Run the handler within the deadline; a failure is rolled back at once."""
+    assert turn.instance is not None
+    try:
+        result = turn.instance.invoke(turn, call)
+        if isinstance(result, Value):
+            return result
+        async with Expiring(turn.deadline):
+            return await result
+    except BaseException as error:
+        fail(activation, turn, error)
+        raise
+
+
+async def finish(
+    activation: Activation, turn: Turn, value: Value | None, *, buffered: bool = False
+) -> asyncio.Future[Durability]:
+    """Hand over the effects of a turn that has returned."""
+    instance = turn.instance
+    assert instance is not None
+    try:
+        _check_size(value, activation.node.limits.payload_bytes_max)
+        if turn.mode is not Mode.READ_ONLY and activation.instance is not instance:
+            raise HoldfastError(errors.ACTOR_DESTROYED)
+        batch = Batch()
+        if turn.destroyed:
+            await instance.on_destroy(turn)
+        else:
+            activation.put_state(turn, batch)
+        batch.extend(turn.take())
+    except BaseException as error:
+        fail(activation, turn, error)
+        raise
+    if turn.destroyed:
+        activation.put_destruction(batch)
+    activation.put_arrival(turn, batch)
+    if turn.reply is not None:
+        if turn.streams or value is None:
+            if batch and not turn.committed:
+                turn.reply.put_started(batch, turn.actor_id)
+                turn.committed = True
+        else:
+            turn.reply.put_result(batch, value, turn.actor_id)
+    return activation.commit(batch, turn, buffered=buffered)
+
+
+def fail(activation: Activation, turn: Turn, error: BaseException) -> None:
+    """A turn has failed: undo it, and store the trace that it leaves."""
+    instance = turn.instance
+    assert instance is not None
+    batch = Batch()
+    if turn.mode is Mode.INTERLEAVED and activation.instance is instance:
+        try:
+            activation.put_state(turn, batch)
+        except HoldfastError as cause:
+            log.error("state of %s after a failed turn: %s", activation.address, cause)
+            instance.rollback(turn)
+    else:
+        instance.rollback(turn)
+    _put_error(batch, turn.reply, error, turn.actor_id)
+    _commit_trace(activation, turn, batch)
+
+
+def _put_error(
+    batch: Batch, reply: ReplyWriter | None, error: BaseException, actor_id: bytes
+) -> None:
+    if reply is None or not isinstance(error, HoldfastError):
+        return
+    if error.reason is errors.USER_ERROR:
+        reply.put_error(batch, error, actor_id)
+
+
+def _commit_trace(activation: Activation, turn: Turn, batch: Batch) -> None:
+    if batch:
+        try:
+            turn.failure = activation.commit(batch, turn)
+        except HoldfastError as cause:
+            log.warning("a failed turn of %s left no trace: %s", activation.address, cause)
+
+
+async def settle(
+    activation: Activation, turn: Turn, error: HoldfastError, reply: ReplyWriter | None
+) -> None:
+    """Let an error out no earlier than everything that it may tell of is durable."""
+    if turn.instance is None:
+        # A hook of the start raised it: nobody else has stored it.
+        batch = Batch()
+        _put_error(batch, reply, error, b"")
+        _commit_trace(activation, turn, batch)
+    if turn.failure is not None:
+        await turn.failure
+    elif error.reason.reason not in _SAW_NOTHING:
+        await activation.until_synced()
+
+
+def _check_size(value: Value | None, limit: int) -> None:
+    if value is not None and len(value.data) > limit:
+        raise HoldfastError(
+            errors.MESSAGE_OUTGOING_TOO_LONG,
+            f"result of {len(value.data)} bytes; at most {limit}",
+            metadata={"limit": str(limit), "size": str(len(value.data))},
+        )
+
+
+def mode_of(action: ActionInfo) -> Mode:
+    if action.read_only:
+        return Mode.READ_ONLY
+    return Mode.INTERLEAVED if action.interleave else Mode.EXCLUSIVE
+
+
+def origin_of(call: Call) -> Turn | None:
+    """The turn that waits for this call, if it is one of this process."""
+    origin = call.origin
+    return origin if isinstance(origin, Turn) and not origin.ended else None

@@ -1,0 +1,314 @@
+"""What `c` does in this process: the SDK's Host over a turn and its instance.
+
+A host belongs to one call. The turn that its code may use is the one that the
+running task entered last on this actor (an action's, a hook's, or that of an
+`async with c.turn()`), else the call's own, while it lasts. Whatever is refused
+is raised as ActorError, so that actor code can tell why.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
+from contextlib import asynccontextmanager
+from contextvars import ContextVar, Token
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+from holdfast import payload
+from holdfast.client import BaseClient
+from holdfast_server.core import errors
+from holdfast_server.core.errors import HoldfastError
+from holdfast_server.core.ids import check_key, format_actor_id
+from holdfast_server.core.mailbox import Mode
+from holdfast_server.runtime.execution import fail, finish
+from holdfast_server.runtime.kv import BYTES, TEXT
+from holdfast_server.runtime.runners.local.failure import actor_error
+from holdfast_server.runtime.runners.local.transport import InProcessTransport
+from holdfast_server.runtime.turn import Turn
+from holdfast_server.store.api import Batch
+from holdfast_server.store.v1 import records_pb2 as records
+
+if TYPE_CHECKING:
+    import random
+
+    from holdfast_server.runtime.runners.local.instance import LocalInstance
+
+_log = logging.getLogger("holdfast.user")
+_current: ContextVar[Turn | None] = ContextVar("holdfast_turn", default=None)
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def enter_turn(turn: Turn) -> Token[Turn | None]:
+    """Code that runs now, and what it starts, belongs to `turn`."""
+    return _current.set(turn)
+
+
+def leave_turn(token: Token[Turn | None]) -> None:
+    _current.reset(token)
+
+
+def cancelled_from_outside() -> bool:
+    """Whether a CancelledError is this task's own; a handler may also meet that of
+    another task that it awaits, which is an error like any other."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+def _surfaced(method: Callable[P, R]) -> Callable[P, R]:
+    """What the runtime refuses, raised as actor code knows it."""
+
+    @functools.wraps(method)
+    def surfaced(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return method(*args, **kwargs)
+        except HoldfastError as error:
+            raise actor_error(error) from None
+
+    return surfaced
+
+
+def _surfaced_async(
+    method: Callable[P, Coroutine[Any, Any, R]],
+) -> Callable[P, Coroutine[Any, Any, R]]:
+    @functools.wraps(method)
+    async def surfaced(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return await method(*args, **kwargs)
+        except HoldfastError as error:
+            raise actor_error(error) from None
+
+    return surfaced
+
+
+class LocalHost:
+    """Host of one call."""
+
+    __slots__ = ("_instance", "current")
+
+    def __init__(self, instance: LocalInstance, turn: Turn | None) -> None:
+        self._instance = instance
+        self.current = turn
+
+    @property
+    def live_turn(self) -> Turn | None:
+        """The turn that the running code may use; None outside one."""
+        turn = _current.get()
+        if turn is not None and not turn.ended and turn.instance is self._instance:
+            return turn
+        turn = self.current
+        return None if turn is None or turn.ended else turn
+
+    def _turn(self) -> Turn:
+        turn = self.live_turn
+        if turn is None:
+            raise HoldfastError(errors.NO_TURN)
+        return turn
+
+    # Who and when
+
+    @property
+    def actor_id(self) -> str:
+        return format_actor_id(self._instance.actor_id)
+
+    @property
+    def name(self) -> str:
+        return self._instance.activation.address.name
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        return self._instance.activation.address.key
+
+    @property
+    def namespace(self) -> str:
+        return self._instance.activation.address.namespace
+
+    @property
+    def log(self) -> logging.LoggerAdapter[logging.Logger]:
+        address = self._instance.activation.address
+        extra = {"actor": address.name, "key": list(address.key), "actor_id": self.actor_id}
+        return logging.LoggerAdapter(_log, extra)
+
+    @property
+    def random(self) -> random.Random:
+        return self._instance.activation.node.environment.random
+
+    @property
+    def deadline(self) -> float | None:
+        turn = self.live_turn
+        if turn is None or turn.deadline is None:
+            return None
+        return max(0.0, turn.deadline - self._instance.activation.node.loop.time())
+
+    def now(self) -> datetime:
+        clock = self._instance.activation.node.environment.clock
+        return datetime.fromtimestamp(clock.now_ms() / 1000, UTC)
+
+    # State
+
+    @property
+    def vars(self) -> Any:
+        return self._instance.vars
+
+    @_surfaced
+    def get_state(self) -> Any:
+        return self._instance.get_state(self._turn())
+
+    @_surfaced
+    def set_state(self, value: Any) -> None:
+        self._instance.set_state(self._turn(), value)
+
+    # Other actors
+
+    @property
+    def client(self) -> BaseClient:
+        activation = self._instance.activation
+        return BaseClient(
+            InProcessTransport(activation, self),
+            namespace=activation.address.namespace,
+            timeout=None,
+            names=self._instance.runner.name_of,
+        )
+
+    @_surfaced
+    def send(self, actor: Any, key: Iterable[str], action: str, args: Any, kwargs: Any) -> None:
+        turn, instance = self._turn(), self._instance
+        turn.check_change()
+        activation, runner = instance.activation, instance.runner
+        name = actor if isinstance(actor, str) else runner.name_of.get(actor)
+        if name is None:
+            raise HoldfastError(
+                errors.ACTOR_NAME_NOT_FOUND,
+                f"the registry has no {getattr(actor, '__name__', actor)}",
+            )
+        if runner.info(name).action(action).streaming:
+            raise HoldfastError(errors.ACTION_WRONG_KIND, "a streaming action cannot be sent to")
+        parts = tuple(key)
+        check_key(parts, "key", activation.node.limits)
+        encoding = payload.Encoding.MSGPACK
+        turn.send(
+            records.SendRecord(
+                namespace=activation.address.namespace,
+                name=name,
+                key=parts,
+                action=action,
+                encoding=encoding,
+                args=payload.encode(list(args), encoding),
+                kwargs=payload.encode(kwargs, encoding) if kwargs else b"",
+                traceparent=turn.traceparent,
+                sent_at_ms=activation.node.environment.clock.now_ms(),
+                sender_name=activation.address.name,
+                sender_key=activation.address.key,
+            )
+        )
+
+    # The turn itself
+
+    @_surfaced
+    def destroy(self) -> None:
+        turn = self._turn()
+        turn.check_change()
+        turn.destroyed = True
+
+    @_surfaced_async
+    async def commit(self) -> None:
+        """Commit what the turn did so far, as a point of no return."""
+        turn, activation = self._turn(), self._instance.activation
+        turn.check_change()
+        if turn.creating:
+            raise HoldfastError(errors.NO_TURN, "the turn that creates an actor commits at its end")
+        batch = Batch()
+        activation.put_state(turn, batch)
+        batch.extend(turn.take())
+        activation.put_middle(turn, batch)
+        turn.committed = True
+        await activation.commit(batch, turn)
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """A turn of its own for code outside one."""
+        instance, outer = self._instance, _current.get()
+        activation = instance.activation
+        if (
+            outer is not None
+            and not outer.ended
+            and outer.instance is instance
+            and outer.task is asyncio.current_task()
+        ):
+            raise actor_error(
+                HoldfastError(errors.NO_TURN, "c.turn() inside a turn would wait for itself")
+            )
+        mode = Mode.INTERLEAVED if activation.info.interleave else Mode.EXCLUSIVE
+        turn = Turn(activation, mode, None, "")
+        try:
+            with activation.node.catalog.using(activation):
+                async with activation.holding(turn, None):
+                    if activation.instance is not instance:
+                        raise HoldfastError(errors.ACTOR_DESTROYED)
+                    turn.begin(instance, activation.actor_id)
+                    turn.task = asyncio.current_task()
+                    token = enter_turn(turn)
+                    try:
+                        yield
+                    except BaseException as error:
+                        fail(activation, turn, error)
+                        raise
+                    finally:
+                        leave_turn(token)
+                    durable = await finish(activation, turn, None)
+                await durable
+        except HoldfastError as error:
+            raise actor_error(error) from None
+
+    def wait(self, awaitable: Awaitable[Any]) -> Any:
+        async def run() -> Any:
+            return await awaitable
+
+        loop = self._instance.activation.node.loop
+        return asyncio.run_coroutine_threadsafe(run(), loop).result()
+
+    # KV
+
+    @_surfaced_async
+    async def kv_get(self, keys: list[bytes]) -> list[str | bytes | None]:
+        view = self._turn().kv
+        return [_plain(view.get(key)) for key in keys]
+
+    @_surfaced_async
+    async def kv_put(self, entries: list[tuple[bytes, str | bytes]]) -> None:
+        self._turn().changing_kv().put([(key, _typed(value)) for key, value in entries])
+
+    @_surfaced_async
+    async def kv_delete(self, keys: list[bytes]) -> None:
+        self._turn().changing_kv().delete(keys)
+
+    @_surfaced_async
+    async def kv_delete_range(self, start: bytes, end: bytes) -> None:
+        self._turn().changing_kv().delete_range(start, end)
+
+    @_surfaced_async
+    async def kv_scan(
+        self, start: bytes, end: bytes | None, limit: int | None, reverse: bool
+    ) -> list[tuple[bytes, str | bytes]]:
+        most = self._instance.activation.node.limits.kv_list_max
+        count = most if limit is None else min(limit, most)
+        rows = self._turn().kv.scan(start, end, count, reverse)
+        return [(key, _plain(value) or "") for key, value in rows]
+
+
+def _typed(value: str | bytes) -> bytes:
+    if isinstance(value, str):
+        return TEXT + value.encode("utf-8")
+    if isinstance(value, bytes | bytearray | memoryview):
+        return BYTES + bytes(value)
+    raise TypeError(f"a KV value is str or bytes, not {type(value).__name__}")
+
+
+def _plain(value: bytes | None) -> str | bytes | None:
+    if value is None:
+        return None
+    return value[1:].decode("utf-8") if value[:1] == TEXT else value[1:]

@@ -1,0 +1,245 @@
+"""One live actor: its user object, its state, its vars, and how handlers run."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import TYPE_CHECKING, Any
+
+from holdfast import payload
+from holdfast.actor import Actor
+from holdfast.context import Context
+from holdfast.registry import ActionSpec
+from holdfast_server.core import errors
+from holdfast_server.core.call import Call
+from holdfast_server.core.errors import HoldfastError
+from holdfast_server.core.values import Value
+from holdfast_server.runtime.activation import Activation
+from holdfast_server.runtime.runners.local.arguments import bind, encode
+from holdfast_server.runtime.runners.local.failure import outward
+from holdfast_server.runtime.runners.local.host import (
+    LocalHost,
+    cancelled_from_outside,
+    enter_turn,
+    leave_turn,
+)
+from holdfast_server.runtime.runners.local.state import LiveState
+from holdfast_server.runtime.runners.local.stream import LocalStream
+from holdfast_server.runtime.turn import Turn
+
+if TYPE_CHECKING:
+    from holdfast_server.runtime.runners.local.runner import LocalInfo, LocalRunner
+
+log = logging.getLogger("holdfast.actor")
+
+
+class LocalInstance:
+    """Instance over an SDK Actor."""
+
+    __slots__ = ("_info", "_state", "activation", "actor", "actor_id", "runner", "vars")
+
+    def __init__(self, activation: Activation, info: LocalInfo, runner: LocalRunner) -> None:
+        self.activation = activation
+        self.actor_id = activation.actor_id
+        self.runner = runner
+        self._info = info
+        codec = info.type.state_codec
+        self._state = LiveState(codec) if codec is not None else None
+        self.vars: Any = None
+        self.actor: Actor[Any, Any] = info.type.cls()
+
+    # State
+
+    def _declared_state(self) -> LiveState:
+        if self._state is None:
+            raise HoldfastError(
+                errors.NOT_ENABLED, "the class defines no state", metadata={"what": "state"}
+            )
+        return self._state
+
+    def get_state(self, turn: Turn) -> Any:
+        return self._declared_state().get(turn, bool(self.activation.mailbox.running))
+
+    def set_state(self, turn: Turn, value: Any) -> None:
+        turn.check_change()
+        self._declared_state().set(turn, value)
+
+    def take_state(self, turn: Turn) -> tuple[int, bytes] | None:
+        state = self._state
+        data = state.take(turn) if state is not None else None
+        if state is None or data is None:
+            return None
+        if self._info.watches_state:
+            self._tell_of_change(turn, state)
+            data = state.take(turn)
+            if data is None:
+                return None
+        limit = self.activation.node.limits.state_bytes_max
+        if len(data) > limit:
+            raise HoldfastError(
+                errors.STATE_TOO_LARGE,
+                f"state of {len(data)} bytes; at most {limit}",
+                metadata={"limit": str(limit), "size": str(len(data))},
+            )
+        turn.encoded = data
+        return self._info.type.cls.state_schema_version, data
+
+    def _tell_of_change(self, turn: Turn, state: LiveState) -> None:
+        token = enter_turn(turn)
+        try:
+            self.actor.on_state_change(Context(LocalHost(self, turn)), state.live)
+        except (Exception, SystemExit) as error:
+            raise outward(error, "on_state_change", self.activation.address) from error
+        finally:
+            leave_turn(token)
+
+    def keep_state(self, turn: Turn) -> None:
+        assert self._state is not None
+        assert turn.encoded is not None
+        self._state.keep(turn.encoded)
+        turn.encoded = None
+
+    def rollback(self, turn: Turn) -> None:
+        turn.encoded = None
+        if self._state is not None:
+            self._state.rollback(turn)
+
+    # Start and end
+
+    async def start(
+        self, turn: Turn, stored: tuple[int, bytes] | None, value: Value | None, created: bool
+    ) -> None:
+        context: Context[Any, Any] = Context(LocalHost(self, turn))
+        actor, actor_type = self.actor, self._info.type
+        if created:
+            given = self._info.input_of(value)
+            if actor_type.has_hook("create_state"):
+                made = await self._hook(
+                    "create_state", turn, lambda: actor.create_state(context, given)
+                )
+                self._declared_state().set(turn, made)
+            elif self._state is not None:
+                self._state.set(turn, actor_type.make_state())
+            if actor_type.has_hook("on_create"):
+                await self._hook("on_create", turn, lambda: actor.on_create(context, given))
+        elif stored is not None and self._state is not None:
+            self._load(turn, self._state, *stored)
+        if actor_type.has_hook("create_vars"):
+            self.vars = await self._hook("create_vars", turn, lambda: actor.create_vars(context))
+        else:
+            self.vars = actor_type.make_vars()
+        if actor_type.has_hook("on_wake"):
+            await self._hook("on_wake", turn, lambda: actor.on_wake(context))
+
+    def _load(self, turn: Turn, state: LiveState, version: int, data: bytes) -> None:
+        try:
+            if version == self._info.type.cls.state_schema_version:
+                state.load(data)
+            else:
+                old = payload.decode(data, payload.Encoding.MSGPACK)
+                state.set(turn, self.actor.migrate_state(version, old))
+        except (Exception, SystemExit) as error:
+            log.exception("state of %s does not decode", self.activation.address)
+            raise HoldfastError(errors.STATE_UNDECODABLE, f"stored state: {error}") from None
+
+    async def on_destroy(self, turn: Turn) -> None:
+        if self._info.type.has_hook("on_destroy"):
+            context: Context[Any, Any] = Context(LocalHost(self, turn))
+            try:
+                await self._hook("on_destroy", turn, lambda: self.actor.on_destroy(context))
+            except HoldfastError as error:
+                log.error("on_destroy of %s: %s", self.activation.address, error)
+
+    async def _hook(
+        self, name: str, turn: Turn, run: Callable[[], Coroutine[Any, Any, Any]]
+    ) -> Any:
+        """Run a hook of the start or the end within its time limit."""
+        limit_s, address = self.activation.node.limits.hook_timeout_s, self.activation.address
+        turn.task = asyncio.current_task()
+        token = enter_turn(turn)
+        try:
+            async with asyncio.timeout(limit_s) as timer:
+                return await run()
+        except (Exception, SystemExit) as error:
+            if isinstance(error, TimeoutError) and timer.expired():
+                log.error("%s of %s took longer than %s s", name, address, limit_s)
+            else:
+                known = outward(error, name, address)
+                if known.reason is not errors.INTERNAL_ERROR:
+                    raise known from error
+            raise HoldfastError(
+                errors.ACTOR_START_FAILED,
+                f"{name} failed: {type(error).__name__}",
+                metadata={"hook": name},
+            ) from None
+        finally:
+            leave_turn(token)
+
+    # Actions
+
+    def invoke(self, turn: Turn, call: Call) -> Value | Awaitable[Value]:
+        spec = self._info.action(call.action).spec
+        args, kwargs = bind(spec, call)
+        context: Context[Any, Any] = Context(LocalHost(self, turn))
+        if spec.kind != "plain" or spec.thread or self._info.transforms:
+            return self._await(spec, turn, context, args, kwargs, call)
+        turn.plain = True
+        token = enter_turn(turn)
+        try:
+            return encode(spec, spec.function(self.actor, context, *args, **kwargs), call)
+        except (Exception, SystemExit) as error:
+            raise self._outward(error, call) from error
+        finally:
+            leave_turn(token)
+
+    async def _await(
+        self,
+        spec: ActionSpec,
+        turn: Turn,
+        context: Context[Any, Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        call: Call,
+    ) -> Value:
+        turn.task = asyncio.current_task()
+        token = enter_turn(turn)
+        try:
+            if spec.thread:
+                run = contextvars.copy_context().run
+                threads = self.activation.node.environment.threads
+                work = threads.action(
+                    lambda: run(spec.function, self.actor, context, *args, **kwargs)
+                )
+                result = await asyncio.wrap_future(work)
+            else:
+                result = spec.function(self.actor, context, *args, **kwargs)
+                if spec.kind == "async":
+                    result = await result
+            if self._info.transforms:
+                result = await self._transform(context, call.action, args, result)
+            return encode(spec, result, call)
+        except asyncio.CancelledError as error:
+            if cancelled_from_outside():
+                raise
+            raise self._outward(error, call) from error
+        except (Exception, SystemExit) as error:
+            raise self._outward(error, call) from error
+        finally:
+            leave_turn(token)
+
+    async def _transform(
+        self, context: Context[Any, Any], name: str, args: tuple[Any, ...], result: Any
+    ) -> Any:
+        try:
+            return await self.actor.on_before_action_response(context, name, args, result)
+        except Exception:
+            log.exception("on_before_action_response of %s", self.activation.address)
+            return result
+
+    def open_stream(self, call: Call) -> LocalStream:
+        return LocalStream(self, self._info.action(call.action).spec, call)
+
+    def _outward(self, error: BaseException, call: Call) -> HoldfastError:
+        return outward(error, f"action {call.action}", self.activation.address)

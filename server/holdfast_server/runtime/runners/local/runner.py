@@ -1,0 +1,97 @@
+"""The registry's classes as the runtime sees them, and the maker of instances."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from holdfast import errors as sdk
+from holdfast.actor import Actor
+from holdfast.registry import ActionSpec, ActorType
+from holdfast_server.core import errors
+from holdfast_server.core.errors import HoldfastError
+from holdfast_server.core.values import Value
+from holdfast_server.runtime.activation import Activation
+from holdfast_server.runtime.node import Node
+from holdfast_server.runtime.runners.local.instance import LocalInstance
+
+
+class LocalAction:
+    """ActionInfo over an SDK ActionSpec."""
+
+    __slots__ = ("buffered", "interleave", "read_only", "spec", "streaming", "timeout_s")
+
+    def __init__(self, spec: ActionSpec, cls: type[Actor[Any, Any]]) -> None:
+        self.spec = spec
+        self.read_only = spec.read_only
+        # A thread beside turns on the loop would race them for the live state.
+        self.interleave = (spec.interleave or cls.interleave) and not spec.thread
+        self.streaming = spec.kind == "stream"
+        self.buffered = (spec.durability or cls.durability) == "buffered"
+        self.timeout_s = spec.timeout_s if spec.timeout_s is not None else cls.action_timeout_s
+
+
+class LocalInfo:
+    """ActorInfo over an SDK ActorType."""
+
+    def __init__(self, actor_type: ActorType) -> None:
+        self.type = actor_type
+        self.name = actor_type.name
+        cls = actor_type.cls
+        self.sleep_timeout_s = float(cls.sleep_timeout_s)
+        self.mailbox_max = cls.mailbox_max
+        self.interleave = cls.interleave
+        self.reentrant = cls.reentrant
+        self.transforms = actor_type.has_hook("on_before_action_response")
+        self.watches_state = actor_type.has_hook("on_state_change")
+        self._actions = {name: LocalAction(spec, cls) for name, spec in actor_type.actions.items()}
+
+    def action(self, name: str) -> LocalAction:
+        action = self._actions.get(name)
+        if action is None:
+            raise HoldfastError(
+                errors.ACTION_NOT_FOUND,
+                f"actor {self.name!r} has no action {name[:128]!r}",
+                metadata={"action": name[:128]},
+            )
+        return action
+
+    def check_input(self, value: Value | None) -> None:
+        if value is not None:
+            self.input_of(value)
+
+    def input_of(self, value: Value | None) -> Any:
+        if value is None:
+            return None
+        try:
+            return self.type.decode_input(value.encoding, value.data)
+        except sdk.DecodeError as error:
+            raise HoldfastError(errors.ACTOR_INVALID_INPUT, f"input: {error}") from None
+
+    def describe(self) -> Mapping[str, Any]:
+        return self.type.describe()
+
+
+class LocalRunner:
+    """Makes instances of the registry's classes."""
+
+    def __init__(self, types: Mapping[str, ActorType], node: Node) -> None:
+        self._infos = {name: LocalInfo(actor_type) for name, actor_type in types.items()}
+        self.node = node
+        self.name_of: dict[type, str] = {actor_type.cls: name for name, actor_type in types.items()}
+
+    def info(self, name: str) -> LocalInfo:
+        info = self._infos.get(name)
+        if info is None:
+            raise HoldfastError(
+                errors.ACTOR_NAME_NOT_FOUND,
+                f"no actor class is registered as {name[:64]!r}",
+                metadata={"name": name[:64]},
+            )
+        return info
+
+    def names(self) -> list[str]:
+        return list(self._infos)
+
+    def make(self, activation: Activation) -> LocalInstance:
+        return LocalInstance(activation, self.info(activation.info.name), self)
