@@ -22,12 +22,15 @@ from holdfast.registry import Registry
 from holdfast.v1 import (
     actor_service_pb2,
     actor_service_pb2_grpc,
+    dead_letter_service_pb2,
+    dead_letter_service_pb2_grpc,
     kv_service_pb2,
     kv_service_pb2_grpc,
 )
 from holdfast_server.config import Config, load
 from holdfast_server.rpc.actor_service import ActorService
 from holdfast_server.rpc.convert import Converter
+from holdfast_server.rpc.dead_letter_service import DeadLetterService
 from holdfast_server.rpc.kv_service import KvService
 from holdfast_server.runtime.environment import Environment
 from holdfast_server.runtime.node import Node
@@ -110,11 +113,14 @@ class Server:
         actor_service_pb2_grpc.add_ActorServiceServicer_to_server(actors, self._grpc)
         kv = KvService(self.node, converter, config.limits)
         kv_service_pb2_grpc.add_KvServiceServicer_to_server(kv, self._grpc)
+        letters = DeadLetterService(self.node, converter, config.limits)
+        dead_letter_service_pb2_grpc.add_DeadLetterServiceServicer_to_server(letters, self._grpc)
         self._health = HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
         services = [
             actor_service_pb2.DESCRIPTOR.services_by_name["ActorService"].full_name,
             kv_service_pb2.DESCRIPTOR.services_by_name["KvService"].full_name,
+            dead_letter_service_pb2.DESCRIPTOR.services_by_name["DeadLetterService"].full_name,
         ]
         for name in ("", *services):
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)

@@ -178,6 +178,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_STORE_CORRUPT: _ErrorReason.ValueType  # 44
     """A stored record is corrupt. [DATA_LOSS] store.corrupt."""
+    ERROR_REASON_DEAD_LETTER_NOT_FOUND: _ErrorReason.ValueType  # 45
+    """There is no such dead letter, or it was sent again or discarded before.
+    [NOT_FOUND] dead_letter.not_found.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Every error carries a google.rpc.ErrorInfo with domain "holdfast.dev" and, as
@@ -344,4 +348,8 @@ the class. [FAILED_PRECONDITION] actor.not_enabled; metadata: what.
 """
 ERROR_REASON_STORE_CORRUPT: ErrorReason.ValueType  # 44
 """A stored record is corrupt. [DATA_LOSS] store.corrupt."""
+ERROR_REASON_DEAD_LETTER_NOT_FOUND: ErrorReason.ValueType  # 45
+"""There is no such dead letter, or it was sent again or discarded before.
+[NOT_FOUND] dead_letter.not_found.
+"""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -294,6 +294,13 @@ NOT_ENABLED = Reason(
 STORE_CORRUPT = Reason(
     "STORE_CORRUPT", "store", "corrupt", "DATA_LOSS", "a stored record is corrupt"
 )
+DEAD_LETTER_NOT_FOUND = Reason(
+    "DEAD_LETTER_NOT_FOUND",
+    "dead_letter",
+    "not_found",
+    "NOT_FOUND",
+    "there is no such dead letter, or it was sent again or discarded before",
+)
 
 CATALOGUE: Final[Mapping[str, Reason]] = _table(
     *(value for value in list(globals().values()) if isinstance(value, Reason))

@@ -24,6 +24,7 @@ from holdfast_server.runtime import lifecycle
 from holdfast_server.runtime.activation import Activation
 from holdfast_server.runtime.catalog import Catalog
 from holdfast_server.runtime.committer import Committer
+from holdfast_server.runtime.dead_letters import DeadLetters
 from holdfast_server.runtime.environment import Environment
 from holdfast_server.runtime.execution import run_action
 from holdfast_server.runtime.keyed import run_keyed
@@ -71,6 +72,7 @@ class Node:
         self.catalog = Catalog(self)
         self.reply_sweep = ReplySweep(self)
         self.outbox = Outbox(self)
+        self.dead_letters = DeadLetters(self)
 
     def start(self, runner: Runner) -> None:
         self.runner = runner
