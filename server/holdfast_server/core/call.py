@@ -64,14 +64,13 @@ class Call:
 
     def fingerprint(self) -> bytes:
         """16 bytes that are equal for the same action with the same arguments."""
-        digest = hashlib.blake2b(self.action.encode(), digest_size=16)
-        for value in (self.args, self.kwargs):
-            if value is not None:
-                digest.update(b"%d:%d:" % (value.encoding, len(value.data)))
-                digest.update(value.data)
-            else:
-                digest.update(b"-")
-        return digest.digest()
+        args, kwargs = self.args, self.kwargs
+        said = b"%s\0%s%s" % (
+            self.action.encode(),
+            b"-" if args is None else b"%d:%d:%s" % (args.encoding, len(args.data), args.data),
+            b"-" if kwargs is None else b"%d:%s" % (kwargs.encoding, kwargs.data),
+        )
+        return hashlib.blake2b(said, digest_size=16).digest()
 
 
 @dataclass(slots=True)

@@ -7,8 +7,6 @@ which they fell idle; one that was used since goes to the end of the line.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from holdfast_server.core import errors
@@ -70,20 +68,23 @@ class Catalog:
     def find_scope(self, scope: bytes) -> Activation | None:
         return self._by_scope.get(scope)
 
-    @contextmanager
-    def using(self, activation: Activation) -> Iterator[None]:
-        """Keep an activation in memory."""
+    def use(self, target: Target) -> Activation:
+        """The activation for a target, kept in memory until it is `left`."""
+        activation = self.resolve(target)
         activation.users += 1
-        try:
-            yield
-        finally:
-            activation.users -= 1
-            activation.last_used = self._node.loop.time()
-            if not activation.users and not activation.actor_id:
-                replies = activation.replies
-                if replies is None or not replies.rows:
-                    # Nobody lives there and nothing is remembered: a caller's guess.
-                    self._remove(activation)
+        return activation
+
+    def leave(self, activation: Activation) -> None:
+        """One call less refers to it."""
+        activation.users -= 1
+        if activation.users:
+            return
+        activation.last_used = self._node.loop.time()
+        if not activation.actor_id:
+            replies = activation.replies
+            if replies is None or not replies.rows:
+                # Nobody lives there and nothing is remembered: a caller's guess.
+                self._remove(activation)
 
     def evict(self, address: Address) -> bool:
         """Put an idle actor out of memory now; False when it is busy."""

@@ -18,7 +18,7 @@ from holdfast_server.core.call import Answer, Call
 from holdfast_server.core.errors import HoldfastError
 from holdfast_server.core.mailbox import Mode
 from holdfast_server.core.values import Durability, Value
-from holdfast_server.runtime.deadline import Expiring
+from holdfast_server.runtime.deadline import run_until
 from holdfast_server.runtime.turn import ReplyWriter, Turn
 from holdfast_server.store import keys
 from holdfast_server.store.api import Batch
@@ -102,8 +102,7 @@ async def _invoke(activation: Activation, turn: Turn, call: Call) -> Value:
         result = turn.instance.invoke(turn, call)
         if isinstance(result, Value):
             return result
-        async with Expiring(turn.deadline):
-            return await result
+        return await run_until(result, turn.deadline)
     except BaseException as error:
         fail(activation, turn, error)
         raise

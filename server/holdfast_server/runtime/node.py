@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Mapping
-from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from google.protobuf.message import Message
@@ -84,42 +83,42 @@ class Node:
 
     async def invoke(self, call: Call) -> Answer:
         """Run an action; see ActorService.InvokeAction."""
-        with self._counted():
-            await self.ready()
-            activation = self.catalog.resolve(call.target)
-            with self.catalog.using(activation):
-                action = activation.info.action(call.action)
-                if action.streaming:
-                    raise HoldfastError(errors.ACTION_WRONG_KIND)
-                if call.key is None or action.read_only:
-                    return await run_action(activation, call, action, None)
-                return await run_keyed(
-                    activation, call, lambda reply: run_action(activation, call, action, reply)
-                )
+        activation = await self._begin(call)
+        try:
+            action = activation.info.action(call.action)
+            if action.streaming:
+                raise HoldfastError(errors.ACTION_WRONG_KIND)
+            if call.key is None or action.read_only:
+                return await run_action(activation, call, action, None)
+            return await run_keyed(
+                activation, call, lambda reply: run_action(activation, call, action, reply)
+            )
+        finally:
+            self._end(activation)
 
     async def stream(self, call: Call) -> AsyncIterator[Value]:
         """Run a streaming action; see ActorService.StreamAction."""
-        with self._counted():
-            await self.ready()
-            activation = self.catalog.resolve(call.target)
-            with self.catalog.using(activation):
-                action = activation.info.action(call.action)
-                if not action.streaming:
-                    raise HoldfastError(errors.ACTION_WRONG_KIND)
-                items = stream_action(activation, call, action)
-                try:
-                    async for item in items:
-                        yield item
-                finally:
-                    await items.aclose()
+        activation = await self._begin(call)
+        try:
+            action = activation.info.action(call.action)
+            if not action.streaming:
+                raise HoldfastError(errors.ACTION_WRONG_KIND)
+            items = stream_action(activation, call, action)
+            try:
+                async for item in items:
+                    yield item
+            finally:
+                await items.aclose()
+        finally:
+            self._end(activation)
 
     async def lifecycle(self, call: Call) -> tuple[Activation, bytes, bool]:
         """Create, find-or-create or destroy; see `runtime/lifecycle.py`."""
-        with self._counted():
-            await self.ready()
-            activation = self.catalog.resolve(call.target)
-            with self.catalog.using(activation):
-                return await lifecycle.run_lifecycle(activation, call)
+        activation = await self._begin(call)
+        try:
+            return await lifecycle.run_lifecycle(activation, call)
+        finally:
+            self._end(activation)
 
     async def get(self, target: Target) -> tuple[bytes, records.ActorRecord]:
         """The record of an existing actor, durable."""
@@ -237,17 +236,21 @@ class Node:
             if self._reopening is not None:
                 raise HoldfastError(errors.STORE_UNAVAILABLE)
 
-    @contextmanager
-    def _counted(self) -> Any:
+    async def _begin(self, call: Call) -> Activation:
+        """Take a call in: it counts, and its activation stays, until `_end`."""
+        if self.draining or self._reopening is not None:
+            await self.ready()
         if self._calls >= self.limits.calls_max:
             raise HoldfastError(errors.SERVER_OVERLOADED)
+        activation = self.catalog.use(call.target)
         self._calls += 1
-        try:
-            yield
-        finally:
-            self._calls -= 1
-            if not self._calls and self._drained is not None and not self._drained.done():
-                self._drained.set_result(None)
+        return activation
+
+    def _end(self, activation: Activation) -> None:
+        self.catalog.leave(activation)
+        self._calls -= 1
+        if not self._calls and self._drained is not None and not self._drained.done():
+            self._drained.set_result(None)
 
     # Store failure and the end
 

@@ -16,7 +16,7 @@ from holdfast_server.core.call import Answer, Call
 from holdfast_server.core.errors import HoldfastError
 from holdfast_server.core.values import Durability, Value
 from holdfast_server.runtime.activation import Activation
-from holdfast_server.runtime.deadline import Expiring
+from holdfast_server.runtime.deadline import run_until
 from holdfast_server.runtime.execution import (
     check_target,
     fail,
@@ -119,8 +119,7 @@ class _Stream:
     async def _step(self, turn: Turn) -> Value | None:
         assert self._run is not None
         try:
-            async with Expiring(turn.deadline):
-                return await self._run.step(turn)
+            return await run_until(self._run.step(turn), turn.deadline)
         except BaseException as error:
             fail(self._activation, turn, error)
             raise
@@ -137,8 +136,7 @@ class _Stream:
                     turn.begin(self._instance, activation.actor_id)
                     closed = True
                     try:
-                        async with Expiring(turn.deadline):
-                            await run.close(turn)
+                        await run_until(run.close(turn), turn.deadline)
                     except BaseException as error:
                         fail(activation, turn, error)
                         raise

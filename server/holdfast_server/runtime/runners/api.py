@@ -8,7 +8,7 @@ runner differs in nothing but where the handler runs.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Coroutine, Mapping
 from typing import Any, Protocol
 
 from holdfast_server.core.call import Call
@@ -82,8 +82,8 @@ class Instance(Protocol):
         """Create or decode the state, then run the hooks of the start."""
         ...
 
-    def invoke(self, turn: Turn, call: Call) -> Value | Awaitable[Value]:
-        """Run an action; awaitable only if the handler has to be awaited."""
+    def invoke(self, turn: Turn, call: Call) -> Value | Coroutine[Any, Any, Value]:
+        """Run an action; a coroutine only if the handler has to be awaited."""
         ...
 
     def open_stream(self, call: Call) -> StreamRun:

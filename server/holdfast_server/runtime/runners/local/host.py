@@ -244,25 +244,27 @@ class LocalHost:
             )
         mode = Mode.INTERLEAVED if activation.info.interleave else Mode.EXCLUSIVE
         turn = Turn(activation, mode, None, "")
+        activation.users += 1
         try:
-            with activation.node.catalog.using(activation):
-                async with activation.holding(turn, None):
-                    if activation.instance is not instance:
-                        raise HoldfastError(errors.ACTOR_DESTROYED)
-                    turn.begin(instance, activation.actor_id)
-                    turn.task = asyncio.current_task()
-                    token = enter_turn(turn)
-                    try:
-                        yield
-                    except BaseException as error:
-                        fail(activation, turn, error)
-                        raise
-                    finally:
-                        leave_turn(token)
-                    durable = await finish(activation, turn, None)
-                await durable
+            async with activation.holding(turn, None):
+                if activation.instance is not instance:
+                    raise HoldfastError(errors.ACTOR_DESTROYED)
+                turn.begin(instance, activation.actor_id)
+                turn.task = asyncio.current_task()
+                token = enter_turn(turn)
+                try:
+                    yield
+                except BaseException as error:
+                    fail(activation, turn, error)
+                    raise
+                finally:
+                    leave_turn(token)
+                durable = await finish(activation, turn, None)
+            await durable
         except HoldfastError as error:
             raise actor_error(error) from None
+        finally:
+            activation.node.catalog.leave(activation)
 
     def wait(self, awaitable: Awaitable[Any]) -> Any:
         async def run() -> Any:

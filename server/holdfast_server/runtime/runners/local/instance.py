@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 from holdfast import payload
@@ -179,7 +179,7 @@ class LocalInstance:
 
     # Actions
 
-    def invoke(self, turn: Turn, call: Call) -> Value | Awaitable[Value]:
+    def invoke(self, turn: Turn, call: Call) -> Value | Coroutine[Any, Any, Value]:
         spec = self._info.action(call.action).spec
         args, kwargs = bind(spec, call)
         context: Context[Any, Any] = Context(LocalHost(self, turn))
