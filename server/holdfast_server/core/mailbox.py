@@ -37,7 +37,8 @@ class Mailbox(Generic[T]):
         self._read_only_limit = read_only_limit
         self._read_only = 0
         self.exclusive = False
-        self.running: list[T] = []
+        # An idle mailbox, of which there may be very many, has neither list.
+        self.running: list[T] | tuple[()] = ()
         self.waiting: deque[tuple[T, Mode]] | None = None
 
     @property
@@ -66,8 +67,10 @@ class Mailbox(Generic[T]):
         if mode is Mode.READ_ONLY:
             self._read_only -= 1
             return []
+        assert isinstance(self.running, list)
         self.running.remove(turn)
         if not self.running:
+            self.running = ()
             self.exclusive = False
         return self._start_waiting() if self.waiting else []
 
@@ -83,12 +86,17 @@ class Mailbox(Generic[T]):
             following, mode = self.waiting.popleft()
             self._start(following, mode)
             admitted.append(following)
+        if not self.waiting:
+            self.waiting = None
         return admitted
 
     def _fits(self, mode: Mode) -> bool:
         return not self.running or (mode is Mode.INTERLEAVED and not self.exclusive)
 
     def _start(self, turn: T, mode: Mode) -> None:
-        self.running.append(turn)
+        if isinstance(self.running, list):
+            self.running.append(turn)
+        else:
+            self.running = [turn]
         if mode is Mode.EXCLUSIVE:
             self.exclusive = True

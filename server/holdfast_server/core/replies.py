@@ -1,113 +1,150 @@
 """What is remembered of one actor key's idempotency keys, and what that decides.
 
 Pure bookkeeping: the rows themselves are in the store. For each key it knows
-that a reply is stored (and its size) or that the call is in flight; for each
-SDK client the number below which everything was acknowledged. A number below
-that floor is refused, never run. A full table refuses new keys.
+that a reply is stored, and its size; for each SDK client the number below which
+everything was acknowledged. A number below that floor is refused, never run. A
+full table refuses new keys. There is one table for each actor in memory, which
+most often holds the last reply of one client: that case has no dict.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from enum import Enum
+from itertools import takewhile
 
 from holdfast_server.core.call import CallKey, ClientKey
 
 
 class Verdict(Enum):
-    """What to do with a call that carries a key."""
+    """What to do with a call that carries a key and is not in flight."""
 
     RUN = "run"
-    JOIN = "join"
     REPLAY = "replay"
     EXPIRED = "expired"
     FULL = "full"
 
 
-@dataclass(slots=True)
 class ClientReplies:
-    """One SDK client at one actor: its floor and its stored numbers with sizes."""
+    """One SDK client at one actor: its floor, its stored numbers and their sizes."""
 
-    floor: int = 0
-    sizes: dict[int, int] = field(default_factory=dict)
-    # When the sweep looks at this client's rows; 0 while no entry is stored.
-    due_ms: int = 0
+    __slots__ = ("_more", "_number", "_size", "client_id", "due_ms", "floor")
+
+    def __init__(self, client_id: bytes) -> None:
+        self.client_id = client_id
+        self.floor = 0
+        # When the sweep looks at this client's rows; 0 while no entry is stored.
+        self.due_ms = 0
+        # The first row, in order of storing; 0 when there is none. The others.
+        self._number = 0
+        self._size = 0
+        self._more: dict[int, int] | None = None
+
+    def size(self, number: int) -> int | None:
+        """The size of a stored reply; None when none is stored."""
+        if number == self._number:
+            return self._size
+        return self._more.get(number) if self._more else None
+
+    def put(self, number: int, size: int) -> None:
+        if self._number in (0, number):
+            self._number, self._size = number, size
+            return
+        if self._more is None:
+            self._more = {}
+        self._more[number] = size
+
+    def pop_front_below(self, floor: int) -> Iterator[tuple[int, int]]:
+        """Take the first rows out, in order of storing, while they are below `floor`."""
+        while 0 < self._number < floor:
+            yield self._number, self._size
+            self._number = self._size = 0
+            if not self._more:
+                self._more = None
+                return
+            gone = list(takewhile(floor.__gt__, self._more))
+            for number in gone:
+                yield number, self._more.pop(number)
+            if self._more:
+                self._number = next(iter(self._more))
+                self._size = self._more.pop(self._number)
 
 
 class ReplyTable:
-    """Stored and running keys of one actor key."""
+    """Stored keys of one actor key."""
 
-    __slots__ = ("bytes", "clients", "in_flight", "rows", "user_keys")
+    __slots__ = ("_clients", "_user_keys", "bytes", "rows")
 
     def __init__(self) -> None:
         self.rows = 0
         self.bytes = 0
-        self.clients: dict[bytes, ClientReplies] = {}
-        self.user_keys: dict[tuple[bytes, str], int] = {}
-        self.in_flight: dict[object, object] = {}
-
-    @staticmethod
-    def identity(key: CallKey) -> tuple[bytes, int | str]:
-        """What tells a key from others, without what changes between tries."""
-        return (key[0], key[1])
+        self._clients: ClientReplies | dict[bytes, ClientReplies] | None = None
+        self._user_keys: dict[tuple[bytes, str], int] | None = None
 
     def judge(self, key: CallKey, *, rows_max: int, bytes_max: int) -> Verdict:
-        if self.identity(key) in self.in_flight:
-            return Verdict.JOIN
         if isinstance(key, ClientKey):
-            client = self.clients.get(key.client_id)
+            client = self.find_client(key.client_id)
             if client is not None:
-                if key.number in client.sizes:
+                if client.size(key.number) is not None:
                     return Verdict.REPLAY
                 if key.number < client.floor:
                     return Verdict.EXPIRED
             if key.number < key.acknowledged_below:
                 return Verdict.EXPIRED
-        elif (key.caller, key.key) in self.user_keys:
+        elif self._user_keys is not None and (key.caller, key.key) in self._user_keys:
             return Verdict.REPLAY
         if self.rows >= rows_max or self.bytes >= bytes_max:
             return Verdict.FULL
         return Verdict.RUN
 
     def stored(self, key: CallKey, size: int) -> None:
-        """A reply row of `size` bytes was written (again) for `key`."""
+        """A reply row of `size` bytes was written, perhaps again, for `key`."""
         if isinstance(key, ClientKey):
-            sizes: dict[int, int] = self.client(key.client_id).sizes
-            before = sizes.get(key.number)
-            sizes[key.number] = size
+            client = self.client(key.client_id)
+            before = client.size(key.number)
+            client.put(key.number, size)
         else:
-            before = self.user_keys.get((key.caller, key.key))
-            self.user_keys[(key.caller, key.key)] = size
+            if self._user_keys is None:
+                self._user_keys = {}
+            before = self._user_keys.get((key.caller, key.key))
+            self._user_keys[(key.caller, key.key)] = size
         self.rows += before is None
         self.bytes += size - (before or 0)
 
-    def forget(self, key: CallKey) -> None:
-        """The row of `key` was deleted."""
-        if isinstance(key, ClientKey):
-            client = self.clients.get(key.client_id)
-            size = client.sizes.pop(key.number, None) if client is not None else None
-        else:
-            size = self.user_keys.pop((key.caller, key.key), None)
-        if size is not None:
-            self.rows -= 1
-            self.bytes -= size
-
     def acknowledge(self, key: ClientKey) -> list[int]:
-        """Raise the client's floor; the stored numbers below it, to be deleted."""
-        client = self.clients.get(key.client_id)
-        if client is None:
-            client = self.client(key.client_id)
+        """Raise the client's floor; the stored numbers below it, to be deleted.
+
+        Only from the front, which costs what it finds: numbers come nearly in
+        order, and one that came late goes with those before it.
+        """
+        client = self.client(key.client_id)
         if key.acknowledged_below <= client.floor:
             return []
         client.floor = key.acknowledged_below
-        gone = [number for number in client.sizes if number < client.floor]
-        for number in gone:
+        gone = []
+        for number, size in client.pop_front_below(client.floor):
+            gone.append(number)
             self.rows -= 1
-            self.bytes -= client.sizes.pop(number)
+            self.bytes -= size
         return gone
 
+    def find_client(self, client_id: bytes) -> ClientReplies | None:
+        known = self._clients
+        if isinstance(known, ClientReplies):
+            return known if known.client_id == client_id else None
+        return None if known is None else known.get(client_id)
+
     def client(self, client_id: bytes) -> ClientReplies:
-        client = self.clients.get(client_id)
-        if client is None:
-            client = self.clients[client_id] = ClientReplies()
+        """What is known of a client, made when it is new."""
+        client = self.find_client(client_id)
+        if client is not None:
+            return client
+        client = ClientReplies(client_id)
+        known = self._clients
+        if known is None:
+            self._clients = client
+        elif isinstance(known, ClientReplies):
+            self._clients = {known.client_id: known, client_id: client}
+        else:
+            known[client_id] = client
         return client

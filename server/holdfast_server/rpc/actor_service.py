@@ -85,7 +85,7 @@ class ActorService(actor_service_pb2_grpc.ActorServiceServicer):
             deadline=deadline_of(context),
             traceparent=traceparent_of(context),
         )
-        _, actor_id, _ = await self._node.lifecycle(call)
+        actor_id = await self._node.destroy(call)
         return pb.DestroyActorResponse(actor_id=format_actor_id(actor_id))
 
     @unary
@@ -131,15 +131,8 @@ class ActorService(actor_service_pb2_grpc.ActorServiceServicer):
             deadline=deadline_of(context),
             traceparent=traceparent_of(context),
         )
-        activation, actor_id, created = await self._node.lifecycle(call)
-        actor = actor_pb2.Actor(
-            actor_id=format_actor_id(actor_id),
-            name=address.name,
-            key=address.key,
-            namespace=address.namespace,
-        )
-        actor.created_at.FromMilliseconds(activation.created_at_ms)
-        return actor, created
+        actor_id, record, created = await self._node.create(call)
+        return actor_of(actor_id, record), created
 
 
 def page_size(asked: int, limits: Limits) -> int:

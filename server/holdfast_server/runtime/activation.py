@@ -13,7 +13,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from holdfast_server.core import errors
 from holdfast_server.core.errors import HoldfastError
@@ -35,13 +35,19 @@ if TYPE_CHECKING:
 log = logging.getLogger("holdfast.actor")
 
 
+class Start(NamedTuple):
+    """An actor being created or woken: the turn that does it, and its end."""
+
+    turn: Turn
+    ended: asyncio.Future[None]
+
+
 class Activation:
     """The in-memory life of one address."""
 
     __slots__ = (
         "actor_id",
         "address",
-        "created_at_ms",
         "dropped",
         "epoch",
         "info",
@@ -52,8 +58,7 @@ class Activation:
         "node",
         "replies",
         "scope",
-        "starter",
-        "starting",
+        "start",
         "users",
     )
 
@@ -67,23 +72,21 @@ class Activation:
         self.mailbox: Mailbox[Turn] = Mailbox(limit, node.limits.read_only_max)
         self.instance: Instance | None = None
         self.replies: ReplyTable | None = None
-        # While the actor is created or woken: its end, and the turn that does it.
-        self.starting: asyncio.Future[None] | None = None
-        self.starter: Turn | None = None
+        # While the actor is created or woken.
+        self.start: Start | None = None
         # Number of this activation's last commit: what its readers may have seen.
         self.last_commit = node.committer.submitted
         self.last_used = 0.0
         # Calls that refer to this activation; it is not evicted while there are any.
         self.users = 0
         self.actor_id = node.read(keys.directory_key(address)) or b""
-        self.created_at_ms = 0
         # Evicted, or its store has failed: its memory may no longer be true.
         self.dropped = False
 
     @property
     def exists(self) -> bool:
         """Whether an actor lives here whose creation has been submitted."""
-        return bool(self.actor_id) and self.starting is None
+        return bool(self.actor_id) and self.start is None
 
     @property
     def live(self) -> bool:
@@ -101,8 +104,8 @@ class Activation:
     def holders(self) -> Iterator[Turn]:
         """The turns that a call to this actor may have to wait for."""
         yield from self.mailbox.running
-        if self.starter is not None:
-            yield self.starter
+        if self.start is not None:
+            yield self.start.turn
 
     # What it owns in the store
 
@@ -200,34 +203,36 @@ class Activation:
         *,
         create: bool,
         value: Value | None = None,
-        on_created: Callable[[Batch], None] | None = None,
+        on_created: Callable[[Batch, int], None] | None = None,
     ) -> bool:
         """Wake or create the actor for `turn`; whether this call created it.
 
-        `on_created` may add rows to the batch that creates it.
+        `on_created` may add rows to the batch that creates it; it is given the time.
         """
         while self.instance is None:
-            if self.starting is not None:
-                if origin is not None and self.starter is not None:
-                    chain = find_cycle(origin, turn.label, [self.starter])
+            if self.start is not None:
+                if origin is not None:
+                    chain = find_cycle(origin, turn.label, [self.start.turn])
                     if chain is not None:
                         raise _call_cycle(chain)
-                await asyncio.shield(self.starting)
+                await asyncio.shield(self.start.ended)
                 continue
             if not self.actor_id and not create:
                 raise HoldfastError(errors.ACTOR_NOT_FOUND)
-            self.starting = self.node.loop.create_future()
-            self.starter = Turn(self, Mode.EXCLUSIVE, turn.deadline, turn.traceparent)
+            start = self.start = Start(
+                Turn(self, Mode.EXCLUSIVE, turn.deadline, turn.traceparent),
+                self.node.loop.create_future(),
+            )
             try:
                 async with Expiring(turn.deadline):
-                    return await self._start(self.starter, value, on_created)
+                    return await self._start(start.turn, value, on_created)
             finally:
-                self.starting.set_result(None)
-                self.starting = self.starter = None
+                start.ended.set_result(None)
+                self.start = None
         return False
 
     async def _start(
-        self, turn: Turn, value: Value | None, on_created: Callable[[Batch], None] | None
+        self, turn: Turn, value: Value | None, on_created: Callable[[Batch, int], None] | None
     ) -> bool:
         created = turn.creating = not self.actor_id
         node = self.node
@@ -235,9 +240,9 @@ class Activation:
         if created:
             self.info.check_input(value)
             self.actor_id = make_actor_id(self.scope, node.environment.secret_bytes(14))
-            self.created_at_ms = node.environment.clock.now_ms()
         else:
-            stored = self._load()
+            state = node.decode(records.StateRecord, keys.state_key(self.actor_id))
+            stored = None if state is None else (state.schema_version, state.data)
         instance = node.runner.make(self)
         turn.begin(instance, self.actor_id)
         try:
@@ -246,9 +251,10 @@ class Activation:
             self.put_state(turn, batch)
             batch.extend(turn.take())
             if created:
-                self._put_existence(batch, value)
+                now_ms = node.environment.clock.now_ms()
+                self._put_existence(batch, value, now_ms)
                 if on_created is not None:
-                    on_created(batch)
+                    on_created(batch, now_ms)
             if turn.destroyed:
                 await instance.on_destroy(turn)
                 self.put_destruction(batch)
@@ -265,20 +271,13 @@ class Activation:
         self.instance = instance
         return created
 
-    def _load(self) -> tuple[int, bytes] | None:
-        node, actor_id = self.node, self.actor_id
-        actor = node.decode(records.ActorRecord, keys.actor_key(actor_id))
-        self.created_at_ms = actor.created_at_ms if actor is not None else 0
-        state = node.decode(records.StateRecord, keys.state_key(actor_id))
-        return None if state is None else (state.schema_version, state.data)
-
-    def _put_existence(self, batch: Batch, value: Value | None) -> None:
+    def _put_existence(self, batch: Batch, value: Value | None, now_ms: int) -> None:
         address = self.address
         record = records.ActorRecord(
             namespace=address.namespace,
             name=address.name,
             key=address.key,
-            created_at_ms=self.created_at_ms,
+            created_at_ms=now_ms,
             initialized=True,
         )
         if value is not None:

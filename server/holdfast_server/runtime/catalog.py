@@ -7,6 +7,7 @@ which they fell idle; one that was used since goes to the end of the line.
 from __future__ import annotations
 
 from collections import OrderedDict
+from sys import intern
 from typing import TYPE_CHECKING
 
 from holdfast_server.core import errors
@@ -56,6 +57,8 @@ class Catalog:
         activation = self._by_address.get(address)
         if activation is None:
             info = self._node.runner.info(address.name)
+            # Names come with each request as new strings: remember one copy.
+            address = Address(intern(address.namespace), info.name, address.key)
             if len(self._by_address) >= self._node.limits.activations_max:
                 self._evict(1, idle_s=0.0)
                 if len(self._by_address) >= self._node.limits.activations_max:

@@ -28,7 +28,11 @@ _REFUSALS = {
 }
 
 
-class _Flight:
+Identity = tuple[bytes, bytes, int | str]
+"""What tells a key from others, without what changes between tries."""
+
+
+class Flight:
     """A keyed call that is running; others with its key wait for `future`."""
 
     __slots__ = ("fingerprint", "future")
@@ -103,46 +107,45 @@ async def run_keyed(
 class Claim:
     """The right to run the call of a key; others with the key wait for its end."""
 
-    __slots__ = ("_flight", "_identity", "_table", "reply")
+    __slots__ = ("_flight", "_flights", "_identity", "reply")
 
-    def __init__(self, activation: Activation, key: CallKey, fingerprint: bytes) -> None:
+    def __init__(
+        self, activation: Activation, key: CallKey, fingerprint: bytes, identity: Identity
+    ) -> None:
         self.reply = StoredReply(activation, key, fingerprint)
-        self._flight = _Flight(fingerprint, activation.node.loop.create_future())
-        self._table = table_of(activation)
-        self._identity = self._table.identity(key)
-        self._table.in_flight[self._identity] = self._flight
+        self._flight = Flight(fingerprint, activation.node.loop.create_future())
+        self._flights = activation.node.flights
+        self._identity = identity
+        self._flights[identity] = self._flight
 
     def end(self, answer: Answer | None) -> None:
         """The call is over. One that failed leaves the decision to those that
         joined it: they find its stored error, or run themselves."""
-        del self._table.in_flight[self._identity]
+        del self._flights[self._identity]
         self._flight.future.set_result(answer)
 
 
 async def claim_key(activation: Activation, call: Call) -> Claim | Answer:
     """The right to run `call`, or the answer that its key has; refusals are raised."""
-    key = call.key
-    assert key is not None
-    activation.node.reply_sweep.hear(key)
-    limits, fingerprint = activation.node.limits, call.fingerprint()
-    while True:
-        table = table_of(activation)
-        verdict = table.judge(key, rows_max=limits.replies_max, bytes_max=limits.replies_bytes_max)
-        if verdict is Verdict.RUN:
-            return Claim(activation, key, fingerprint)
-        if verdict is Verdict.REPLAY:
-            return await _replay(activation, key, fingerprint)
-        refusal = _REFUSALS.get(verdict)
-        if refusal is not None:
-            raise HoldfastError(refusal)
-        flight = table.in_flight[table.identity(key)]
-        assert isinstance(flight, _Flight)
+    assert call.key is not None
+    node = activation.node
+    key, limits, fingerprint = node.reply_sweep.hear(call.key), node.limits, call.fingerprint()
+    identity = (activation.scope, key[0], key[1])
+    while (flight := node.flights.get(identity)) is not None:
         if flight.fingerprint != fingerprint:
             raise HoldfastError(errors.IDEMPOTENCY_KEY_REUSED)
         async with Expiring(call.deadline):
             answer = await asyncio.shield(flight.future)
         if answer is not None:
             return Answer(answer.value, answer.durability, answer.actor_id, replayed=True)
+    verdict = table_of(activation).judge(
+        key, rows_max=limits.replies_max, bytes_max=limits.replies_bytes_max
+    )
+    if verdict is Verdict.RUN:
+        return Claim(activation, key, fingerprint, identity)
+    if verdict is Verdict.REPLAY:
+        return await _replay(activation, key, fingerprint)
+    raise HoldfastError(_REFUSALS[verdict])
 
 
 async def _replay(activation: Activation, key: CallKey, fingerprint: bytes) -> Answer:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from typing import NamedTuple
 
 from holdfast_server.core import errors
 from holdfast_server.core.call import Answer, Call
@@ -19,7 +20,9 @@ from holdfast_server.runtime.activation import Activation
 from holdfast_server.runtime.execution import check_target, finish, origin_of, settle
 from holdfast_server.runtime.keyed import run_keyed
 from holdfast_server.runtime.turn import ReplyWriter, Turn
+from holdfast_server.store import keys
 from holdfast_server.store.api import Batch
+from holdfast_server.store.v1 import records_pb2 as records
 
 log = logging.getLogger("holdfast.actor")
 
@@ -32,17 +35,31 @@ _UNSTARTABLE = (errors.STATE_UNDECODABLE, errors.ACTOR_START_FAILED, errors.USER
 
 Outcome = tuple[Value, asyncio.Future[Durability], bytes]
 
-_UNCHANGED = Value(Encoding.JSON, b"false")
-_CHANGED = Value(Encoding.JSON, b"true")
+_DONE = Value(Encoding.JSON, b"null")
 
 
-async def run_lifecycle(activation: Activation, call: Call) -> tuple[Activation, bytes, bool]:
-    """The activation, the actor's id, and whether this call made or unmade it."""
+async def run_lifecycle(activation: Activation, call: Call) -> Answer:
+    """The actor's id; of a creation its value says more, see `parse_creation`."""
     if call.key is None:
-        answer = await _run(activation, call, None)
-    else:
-        answer = await run_keyed(activation, call, lambda reply: _run(activation, call, reply))
-    return activation, answer.actor_id, answer.value == _CHANGED
+        return await _run(activation, call, None)
+    return await run_keyed(activation, call, lambda reply: _run(activation, call, reply))
+
+
+class Creation(NamedTuple):
+    """Whether a call created the actor, and when it was created; stored as the
+    call's reply, so that a retry is told the same, whatever became of the actor."""
+
+    now: bool
+    at_ms: int
+
+
+def parse_creation(value: Value) -> Creation:
+    now, at_ms = value.data.split()
+    return Creation(now == b"1", int(at_ms))
+
+
+def _value_of(creation: Creation) -> Value:
+    return Value(Encoding.JSON, b"%d %d" % creation)
 
 
 async def _run(activation: Activation, call: Call, reply: ReplyWriter | None) -> Answer:
@@ -67,9 +84,13 @@ async def _create(
 ) -> Outcome:
     """Find the actor or create it; the answer is stored by the batch that creates."""
 
-    def store(batch: Batch) -> None:
+    made = _DONE
+
+    def store(batch: Batch, now_ms: int) -> None:
+        nonlocal made
+        made = _value_of(Creation(True, now_ms))
         if reply is not None:
-            reply.put_result(batch, _CHANGED, activation.actor_id)
+            reply.put_result(batch, made, activation.actor_id)
 
     batch, created = Batch(), False
     if not activation.exists:
@@ -82,10 +103,11 @@ async def _create(
                 errors.ACTOR_DUPLICATE_KEY,
                 metadata={"actor_id": format_actor_id(activation.actor_id)},
             )
+        record = activation.node.decode(records.ActorRecord, keys.actor_key(activation.actor_id))
+        made = _value_of(Creation(False, record.created_at_ms if record is not None else 0))
         if reply is not None:
-            reply.put_result(batch, _UNCHANGED, activation.actor_id)
-    value = _CHANGED if created else _UNCHANGED
-    return value, activation.commit(batch, turn), activation.actor_id
+            reply.put_result(batch, made, activation.actor_id)
+    return made, activation.commit(batch, turn), activation.actor_id
 
 
 async def _destroy(
@@ -107,8 +129,8 @@ async def _destroy(
         batch = Batch()
         activation.put_destruction(batch)
         if reply is not None:
-            reply.put_result(batch, _CHANGED, actor_id)
-        return _CHANGED, activation.commit(batch, turn), actor_id
+            reply.put_result(batch, _DONE, actor_id)
+        return _DONE, activation.commit(batch, turn), actor_id
     turn.begin(activation.instance, activation.actor_id, reply)
     turn.destroyed = True
-    return _CHANGED, await finish(activation, turn, _CHANGED), turn.actor_id
+    return _DONE, await finish(activation, turn, _DONE), turn.actor_id

@@ -26,7 +26,7 @@ from holdfast_server.runtime.committer import Committer
 from holdfast_server.runtime.dead_letters import DeadLetters
 from holdfast_server.runtime.environment import Environment
 from holdfast_server.runtime.execution import run_action
-from holdfast_server.runtime.keyed import run_keyed
+from holdfast_server.runtime.keyed import Flight, Identity, run_keyed
 from holdfast_server.runtime.outbox import Outbox
 from holdfast_server.runtime.reply_sweep import ReplySweep
 from holdfast_server.runtime.runners.api import Runner
@@ -69,6 +69,8 @@ class Node:
             store=store, threads=environment.threads, loop=loop, on_failure=self._on_store_failure
         )
         self.catalog = Catalog(self)
+        # Keyed calls that are running.
+        self.flights: dict[Identity, Flight] = {}
         self.reply_sweep = ReplySweep(self)
         self.outbox = Outbox(self)
         self.dead_letters = DeadLetters(self)
@@ -112,11 +114,27 @@ class Node:
         finally:
             self._end(activation)
 
-    async def lifecycle(self, call: Call) -> tuple[Activation, bytes, bool]:
-        """Create, find-or-create or destroy; see `runtime/lifecycle.py`."""
+    async def create(self, call: Call) -> tuple[bytes, records.ActorRecord, bool]:
+        """Create or find-or-create; the actor, and whether this call created it."""
         activation = await self._begin(call)
         try:
-            return await lifecycle.run_lifecycle(activation, call)
+            answer = await lifecycle.run_lifecycle(activation, call)
+        finally:
+            self._end(activation)
+        address, made = activation.address, lifecycle.parse_creation(answer.value)
+        record = records.ActorRecord(
+            namespace=address.namespace,
+            name=address.name,
+            key=address.key,
+            created_at_ms=made.at_ms,
+        )
+        return answer.actor_id, record, made.now
+
+    async def destroy(self, call: Call) -> bytes:
+        """Destroy an actor; its id."""
+        activation = await self._begin(call)
+        try:
+            return (await lifecycle.run_lifecycle(activation, call)).actor_id
         finally:
             self._end(activation)
 
@@ -223,8 +241,7 @@ class Node:
     def forget_replies(self, scope: bytes) -> None:
         """Rows of this scope were swept: read the table again when needed."""
         activation = self.catalog.find_scope(scope)
-        replies = activation.replies if activation is not None else None
-        if activation is not None and replies is not None and not replies.in_flight:
+        if activation is not None:
             activation.replies = None
 
     async def ready(self) -> None:

@@ -27,24 +27,42 @@ _PAGE = 256
 _INTERVAL_S = 5.0
 
 
+class _Heard:
+    """When a client was last heard, in wall milliseconds."""
+
+    __slots__ = ("at_ms", "client_id")
+
+    def __init__(self, client_id: bytes, at_ms: int) -> None:
+        self.client_id = client_id
+        self.at_ms = at_ms
+
+
 class ReplySweep:
     """The clock of stored replies."""
 
     def __init__(self, node: Node) -> None:
         self._node = node
-        # SDK clients by when they were last heard, in wall milliseconds.
-        self._heard: OrderedDict[bytes, int] = OrderedDict()
+        # SDK clients and when they were last heard, the longest silent first.
+        self._heard: OrderedDict[bytes, _Heard] = OrderedDict()
         self._started_ms = node.environment.clock.now_ms()
         self._ttl_ms = int(node.limits.reply_client_ttl_s * 1000)
         self._key_ttl_ms = int(node.limits.reply_key_ttl_s * 1000)
 
-    def hear(self, key: CallKey) -> None:
-        """A client has called: its replies live on."""
-        if isinstance(key, ClientKey):
-            self._heard[key.client_id] = self._node.environment.clock.now_ms()
-            self._heard.move_to_end(key.client_id)
+    def hear(self, key: CallKey) -> CallKey:
+        """A client has called: its replies live on. The key again, with the one copy
+        of the client's id that everything remembered of it shares."""
+        if not isinstance(key, ClientKey):
+            return key
+        client_id, now_ms = key.client_id, self._node.environment.clock.now_ms()
+        heard = self._heard.get(client_id)
+        if heard is None:
+            self._heard[client_id] = _Heard(client_id, now_ms)
             if len(self._heard) > self._node.limits.reply_clients_max:
                 self._heard.popitem(last=False)
+            return key
+        heard.at_ms = now_ms
+        self._heard.move_to_end(client_id)
+        return ClientKey(heard.client_id, key.number, key.acknowledged_below)
 
     def note(
         self, activation: Activation, key: CallKey, record: records.ReplyRecord, batch: Batch
@@ -53,9 +71,7 @@ class ReplySweep:
         now = self._node.environment.clock.now_ms()
         if isinstance(key, ClientKey):
             assert activation.replies is not None
-            client = activation.replies.clients.get(key.client_id)
-            if client is None:
-                client = activation.replies.client(key.client_id)
+            client = activation.replies.client(key.client_id)
             if client.due_ms <= now:
                 client.due_ms = now + self._ttl_ms
                 rest = keys.client_reply_prefix(activation.scope, key.client_id)[2:]
@@ -105,7 +121,8 @@ class ReplySweep:
             batch.delete(prefix)
         else:
             client_id = rest[17:33]
-            due = self._heard.get(client_id, self._started_ms) + self._ttl_ms
+            heard = self._heard.get(client_id)
+            due = (self._started_ms if heard is None else heard.at_ms) + self._ttl_ms
             if due > now:
                 batch.put(keys.reply_expiry_key(due, rest), b"")
                 self._move(scope, client_id, due)
@@ -116,6 +133,6 @@ class ReplySweep:
     def _move(self, scope: bytes, client_id: bytes, due: int) -> None:
         activation = self._node.find_scope(scope)
         if activation is not None and activation.replies is not None:
-            client = activation.replies.clients.get(client_id)
+            client = activation.replies.find_client(client_id)
             if client is not None:
                 client.due_ms = due

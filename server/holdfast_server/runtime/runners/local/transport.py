@@ -65,13 +65,19 @@ class InProcessTransport:
             raise actor_error(error) from None
 
     async def create(self, request: wire.Lifecycle) -> wire.ActorInfo:
-        return (await self._lifecycle(request, lifecycle.CREATE))[0]
+        return (await self._create(request, lifecycle.CREATE))[0]
 
     async def get_or_create(self, request: wire.Lifecycle) -> tuple[wire.ActorInfo, bool]:
-        return await self._lifecycle(request, lifecycle.GET_OR_CREATE)
+        return await self._create(request, lifecycle.GET_OR_CREATE)
 
     async def destroy(self, request: wire.Lifecycle) -> str:
-        return (await self._lifecycle(request, lifecycle.DESTROY))[0].actor_id
+        await self._earlier_turns()
+        try:
+            return format_actor_id(
+                await self._node.destroy(self._lifecycle(request, lifecycle.DESTROY))
+            )
+        except HoldfastError as error:
+            raise actor_error(error) from None
 
     async def get(self, request: wire.Lifecycle) -> wire.ActorInfo:
         try:
@@ -104,26 +110,24 @@ class InProcessTransport:
         except HoldfastError as error:
             raise actor_error(error) from None
 
-    async def _lifecycle(self, request: wire.Lifecycle, action: str) -> tuple[wire.ActorInfo, bool]:
+    async def _create(self, request: wire.Lifecycle, action: str) -> tuple[wire.ActorInfo, bool]:
         await self._earlier_turns()
-        target, turn = self._target(request.target), self._turn
-        call = core.Call(
+        try:
+            actor_id, record, created = await self._node.create(self._lifecycle(request, action))
+        except HoldfastError as error:
+            raise actor_error(error) from None
+        return _info(actor_id, record), created
+
+    def _lifecycle(self, request: wire.Lifecycle, action: str) -> core.Call:
+        turn, target = self._turn, self._target(request.target)
+        return core.Call(
             target=target,
             action=action,
+            args=target.input,
             deadline=self._deadline(turn, request.timeout),
             traceparent=turn.traceparent if turn is not None else "",
             origin=turn,
         )
-        try:
-            activation, actor_id, changed = await self._node.lifecycle(call)
-        except HoldfastError as error:
-            raise actor_error(error) from None
-        address = activation.address
-        at = datetime.fromtimestamp(activation.created_at_ms / 1000, UTC)
-        info = wire.ActorInfo(
-            format_actor_id(actor_id), address.name, address.key, address.namespace, at
-        )
-        return info, changed
 
     def _target(self, target: wire.Target) -> core.Target:
         try:
