@@ -14,7 +14,12 @@ MODULE_LINES_MAX = 500
 FUNCTION_LINES_MAX = 60
 LEFTOVERS = ("TODO", "FIXME", "NotImplementedError")
 # Their values come from outside, through objects that a test can replace.
-UNINJECTABLE = {"time", "random", "threading"}
+UNINJECTABLE = {
+    "multiprocessing", "random", "secrets", "socket", "subprocess", "threading", "time", "uuid",
+}  # fmt: skip
+AMBIENT_ATTRIBUTES = {"os.environ", "os.getenv", "os.urandom", "asyncio.to_thread"}
+# Whatever they are called on.
+AMBIENT_METHODS = {"run_in_executor", "utcnow", "today", "create_connection", "create_server"}
 
 
 def modules(*directories: str) -> list[str]:
@@ -40,7 +45,7 @@ def run_time_nodes(node: ast.AST) -> Iterator[ast.AST]:
 
 
 def ambient_uses(tree: ast.Module) -> list[str]:
-    """Imports of clocks, randomness and threads, and uses of the environment."""
+    """Imports of clocks, randomness, threads and transports, and uses of the environment."""
     found = []
     for node in run_time_nodes(tree):
         if isinstance(node, ast.Import):
@@ -49,11 +54,23 @@ def ambient_uses(tree: ast.Module) -> list[str]:
             names = {alias.name for alias in node.names}
             if (node.module or "").split(".")[0] in UNINJECTABLE:
                 found.append(node.module or "")
-            elif node.module == "os" and names & {"environ", "getenv"}:
-                found.append("os.environ")
-        elif isinstance(node, ast.Attribute) and ast.unparse(node) in {"os.environ", "os.getenv"}:
-            found.append("os.environ")
+            else:
+                found += [
+                    f"{node.module}.{name}"
+                    for name in names
+                    if f"{node.module}.{name}" in AMBIENT_ATTRIBUTES
+                ]
+        elif isinstance(node, ast.Attribute):
+            found += ambient_attribute(node)
     return found
+
+
+def ambient_attribute(node: ast.Attribute) -> list[str]:
+    """The attribute, if it reads what should be injected."""
+    text = ast.unparse(node)
+    wall_clock = node.attr == "now" and text.split(".")[0] in {"datetime", "date"}
+    ambient = text in AMBIENT_ATTRIBUTES or node.attr in AMBIENT_METHODS or wall_clock
+    return [text] if ambient else []
 
 
 @pytest.mark.parametrize("module", modules(*SHIPPED, "tools", "tests"))
@@ -84,6 +101,12 @@ def test_clock_randomness_threads_and_environment_are_injected(module: str) -> N
         "from random import Random",
         "import os\nos.environ['A']",
         "from os import getenv",
+        "os.urandom(1)",
+        "await asyncio.to_thread(f)",
+        "from asyncio import to_thread",
+        "loop.run_in_executor(None, f)",
+        "datetime.now(UTC)",
+        "import socket",
     ],
 )
 def test_an_ambient_use_is_seen(source: str) -> None:

@@ -245,9 +245,7 @@ class Node:
             activation.replies = None
 
     async def ready(self) -> None:
-        """Wait a little while the store is being reopened; refuse when draining."""
-        if self.draining:
-            raise HoldfastError(errors.SERVER_DRAINING)
+        """Wait a little while the store is being reopened."""
         if self._reopening is not None:
             await asyncio.wait([self._reopening], timeout=self.limits.store_wait_s)
             if self._reopening is not None:
@@ -255,7 +253,10 @@ class Node:
 
     async def _begin(self, call: Call) -> Activation:
         """Take a call in: it counts, and its activation stays, until `_end`."""
-        if self.draining or self._reopening is not None:
+        if self.draining and call.origin is None:
+            # What a running turn asks for belongs to what drain waits for.
+            raise HoldfastError(errors.SERVER_DRAINING)
+        if self._reopening is not None:
             await self.ready()
         if self._calls >= self.limits.calls_max:
             raise HoldfastError(errors.SERVER_OVERLOADED)
