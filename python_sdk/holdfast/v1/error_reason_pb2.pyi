@@ -190,6 +190,10 @@ class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     ("actor", "not_found"). An error raised by an actor as UserError has reason
     USER_ERROR, group "user", the actor's own code, and its metadata as JSON
     under `metadata_json`. The gRPC status code stands in brackets.
+
+    An error of more than 7 KiB in the response's trailers is cut, since clients
+    refuse 8 KiB: its message to 800 bytes, other metadata to 300 each;
+    `metadata_json` is left out, and metadata has `truncated` = "true".
     """
 
 ERROR_REASON_UNSPECIFIED: ErrorReason.ValueType  # 0

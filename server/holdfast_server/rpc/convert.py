@@ -21,6 +21,11 @@ from holdfast_server.core.limits import Limits
 from holdfast_server.core.values import ENCODINGS, Value
 
 _CODES = {code.name: code for code in grpc.StatusCode}
+# Implementations of gRPC refuse more than 8 KiB of headers by default, and the caller would
+# see that refusal instead of the error. Cut, an error takes at most 6.5 KiB.
+_HEADER_BYTES_MAX = 7 << 10
+_CUT_MESSAGE_BYTES = 800
+_CUT_VALUE_BYTES = 300
 _ANONYMOUS = hashlib.blake2b(b"", digest_size=16).digest()
 
 
@@ -173,12 +178,23 @@ def actor_of(actor_id: bytes, record: Any) -> actor_pb2.Actor:
 
 
 def status_of(error: HoldfastError) -> tuple[grpc.StatusCode, str, bytes]:
-    """Code, message and serialized google.rpc.Status of a failure."""
-    reason = error.reason
-    code = _CODES[reason.status]
+    """Code, message and serialized google.rpc.Status of a failure; cut short to fit in headers."""
+    code = _CODES[error.reason.status]
     metadata = {"group": error.group, "code": error.code, **error.metadata}
     if error.user_metadata_json is not None:
         metadata["metadata_json"] = error.user_metadata_json.decode("utf-8")
+    message = error.message
+    details = _details(error.reason, message, metadata)
+    if _header_bytes(message, details) > _HEADER_BYTES_MAX:
+        metadata.pop("metadata_json", None)
+        metadata = {key: _cut(value, _CUT_VALUE_BYTES) for key, value in metadata.items()}
+        metadata["truncated"] = "true"
+        message = _cut(message, _CUT_MESSAGE_BYTES)
+        details = _details(error.reason, message, metadata)
+    return code, message, details
+
+
+def _details(reason: errors.Reason, message: str, metadata: dict[str, str]) -> bytes:
     details: list[Any] = [
         error_details_pb2.ErrorInfo(reason=reason.reason, domain=errors.DOMAIN, metadata=metadata)
     ]
@@ -188,12 +204,27 @@ def status_of(error: HoldfastError) -> tuple[grpc.StatusCode, str, bytes]:
         details.append(error_details_pb2.RetryInfo(retry_delay=delay))
     if reason is errors.REQUEST_INVALID:
         violation = error_details_pb2.BadRequest.FieldViolation(
-            field=error.metadata.get("field", ""), description=error.message
+            field=metadata.get("field", ""), description=message
         )
         details.append(error_details_pb2.BadRequest(field_violations=[violation]))
-    status = status_pb2.Status(code=code.value[0], message=error.message)
+    status = status_pb2.Status(code=_CODES[reason.status].value[0], message=message)
     for detail in details:
         packed = any_pb2.Any()
         packed.Pack(detail)
         status.details.append(packed)
-    return code, error.message, status.SerializeToString()
+    data: bytes = status.SerializeToString()
+    return data
+
+
+def _header_bytes(message: str, details: bytes) -> int:
+    """What an error takes in the trailers: the message percent-encoded, the details in base64."""
+    text = message.encode("utf-8", "replace")
+    plain = sum(32 <= byte < 127 and byte != 37 for byte in text)
+    return 3 * len(text) - 2 * plain + (len(details) + 2) // 3 * 4
+
+
+def _cut(text: str, bytes_max: int) -> str:
+    data = text.encode("utf-8", "replace")
+    if len(data) <= bytes_max:
+        return text
+    return data[: bytes_max - 3].decode("utf-8", "ignore") + "…"
