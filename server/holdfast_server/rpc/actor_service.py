@@ -9,7 +9,7 @@ from google.protobuf import json_format, struct_pb2
 
 from holdfast.v1 import actor_pb2, actor_service_pb2, actor_service_pb2_grpc
 from holdfast_server.core.call import Call, Target
-from holdfast_server.core.errors import invalid
+from holdfast_server.core.errors import HoldfastError, invalid
 from holdfast_server.core.ids import check_name, format_actor_id, parse_actor_id
 from holdfast_server.core.limits import Limits
 from holdfast_server.rpc.convert import (
@@ -22,6 +22,7 @@ from holdfast_server.rpc.convert import (
 from holdfast_server.rpc.guard import Context, streaming, unary
 from holdfast_server.runtime import lifecycle
 from holdfast_server.runtime.node import Node
+from holdfast_server.store.keys import directory_prefix
 
 pb = actor_service_pb2
 
@@ -69,6 +70,8 @@ class ActorService(actor_service_pb2_grpc.ActorServiceServicer):
         size = page_size(request.page_size, self._limits)
         prefix = self._convert.key(request.key_prefix, "key_prefix")
         after = page_token(request.page_token)
+        if after and not after.startswith(directory_prefix(namespace, request.name, prefix)):
+            raise foreign_token()
         rows, following = await self._node.list_actors(namespace, request.name, prefix, after, size)
         return pb.ListActorsResponse(
             actors=[actor_of(*row) for row in rows], next_page_token=following.hex()
@@ -145,7 +148,11 @@ def page_token(token: str) -> bytes:
     try:
         return bytes.fromhex(token)
     except ValueError:
-        raise invalid("page_token", "is not from this list") from None
+        raise foreign_token() from None
+
+
+def foreign_token() -> HoldfastError:
+    return invalid("page_token", "is not from this list")
 
 
 def _struct(schema: Any) -> struct_pb2.Struct | None:

@@ -6,7 +6,7 @@ from holdfast.v1 import kv_service_pb2, kv_service_pb2_grpc
 from holdfast_server.core import errors
 from holdfast_server.core.errors import HoldfastError, invalid
 from holdfast_server.core.limits import Limits
-from holdfast_server.rpc.actor_service import page_size, page_token
+from holdfast_server.rpc.actor_service import foreign_token, page_size, page_token
 from holdfast_server.rpc.convert import Converter
 from holdfast_server.rpc.guard import Context, unary
 from holdfast_server.runtime.node import Node
@@ -49,6 +49,8 @@ class KvService(kv_service_pb2_grpc.KvServiceServicer):
         if request.prefix:
             start = request.prefix
             end = prefix_end(start) if start.rstrip(b"\xff") else None
+        if token and not (start <= token and (end is None or token < end)):
+            raise foreign_token()
         if token and request.reverse:
             end = token
         elif token:
