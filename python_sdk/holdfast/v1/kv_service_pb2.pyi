@@ -132,7 +132,9 @@ class ListKvEntriesRequest(_message.Message):
     reverse: _builtins.bool
     """From the last to the first."""
     page_size: _builtins.int
-    """How many at most, 1 to 1,000; 100 when 0."""
+    """How many at most, 1 to 1,000; 100 when 0. A page ends earlier at 2 MiB
+    (`kv_read_bytes_max`).
+    """
     page_token: _builtins.str
     """`next_page_token` of the page before; empty for the first page."""
     @_builtins.property

@@ -54,8 +54,9 @@ class KvServiceServicer(object):
     """
 
     def GetKvEntries(self, request, context):
-        """Reads entries by key. Read-only. At most 128 keys of 2,048 bytes.
-        Reasons: ACTOR_NOT_FOUND, REQUEST_INVALID, KV_KEY_TOO_LARGE.
+        """Reads entries by key. Read-only. At most 128 keys of 2,048 bytes, and 2 MiB
+        of entries (`kv_read_bytes_max`). Reasons: ACTOR_NOT_FOUND, REQUEST_INVALID,
+        KV_KEY_TOO_LARGE, MESSAGE_OUTGOING_TOO_LONG.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -36,8 +36,9 @@ class KvServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> KvServiceAsyncStub: ...
     GetKvEntries: _grpc.UnaryUnaryMultiCallable[_kv_service_pb2.GetKvEntriesRequest, _kv_service_pb2.GetKvEntriesResponse]
-    """Reads entries by key. Read-only. At most 128 keys of 2,048 bytes.
-    Reasons: ACTOR_NOT_FOUND, REQUEST_INVALID, KV_KEY_TOO_LARGE.
+    """Reads entries by key. Read-only. At most 128 keys of 2,048 bytes, and 2 MiB
+    of entries (`kv_read_bytes_max`). Reasons: ACTOR_NOT_FOUND, REQUEST_INVALID,
+    KV_KEY_TOO_LARGE, MESSAGE_OUTGOING_TOO_LONG.
     """
     ListKvEntries: _grpc.UnaryUnaryMultiCallable[_kv_service_pb2.ListKvEntriesRequest, _kv_service_pb2.ListKvEntriesResponse]
     """Lists entries in the order of their keys' bytes, a page at a time.
@@ -52,8 +53,9 @@ class KvServiceAsyncStub(KvServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetKvEntries: _aio.UnaryUnaryMultiCallable[_kv_service_pb2.GetKvEntriesRequest, _kv_service_pb2.GetKvEntriesResponse]  # type: ignore[assignment]
-    """Reads entries by key. Read-only. At most 128 keys of 2,048 bytes.
-    Reasons: ACTOR_NOT_FOUND, REQUEST_INVALID, KV_KEY_TOO_LARGE.
+    """Reads entries by key. Read-only. At most 128 keys of 2,048 bytes, and 2 MiB
+    of entries (`kv_read_bytes_max`). Reasons: ACTOR_NOT_FOUND, REQUEST_INVALID,
+    KV_KEY_TOO_LARGE, MESSAGE_OUTGOING_TOO_LONG.
     """
     ListKvEntries: _aio.UnaryUnaryMultiCallable[_kv_service_pb2.ListKvEntriesRequest, _kv_service_pb2.ListKvEntriesResponse]  # type: ignore[assignment]
     """Lists entries in the order of their keys' bytes, a page at a time.
@@ -71,8 +73,9 @@ class KvServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _kv_service_pb2.GetKvEntriesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_kv_service_pb2.GetKvEntriesResponse, _abc.Awaitable[_kv_service_pb2.GetKvEntriesResponse]]:
-        """Reads entries by key. Read-only. At most 128 keys of 2,048 bytes.
-        Reasons: ACTOR_NOT_FOUND, REQUEST_INVALID, KV_KEY_TOO_LARGE.
+        """Reads entries by key. Read-only. At most 128 keys of 2,048 bytes, and 2 MiB
+        of entries (`kv_read_bytes_max`). Reasons: ACTOR_NOT_FOUND, REQUEST_INVALID,
+        KV_KEY_TOO_LARGE, MESSAGE_OUTGOING_TOO_LONG.
         """
 
     @_abc_1.abstractmethod

@@ -36,6 +36,10 @@ class Limits:
     kv_batch_bytes_max: int = 976 << 10
     kv_list_max: int = 16384
     kv_storage_bytes_max: int = 1 << 30
+    # Bytes of entries in one answer of KvService: clients refuse messages over
+    # 4 MiB by default. A page ends there; GetKvEntries beyond is refused with
+    # MESSAGE_OUTGOING_TOO_LONG.
+    kv_read_bytes_max: int = 2 << 20
 
     # One turn: bytes of everything it writes. Beyond: KV_BATCH_TOO_LARGE.
     turn_bytes_max: int = 16 << 20

@@ -34,6 +34,13 @@ class KvService(kv_service_pb2_grpc.KvServiceServicer):
         if any(len(key) > self._limits.kv_key_bytes_max for key in request.keys):
             raise HoldfastError(errors.KV_KEY_TOO_LARGE)
         rows = await self._node.kv_get(target, list(request.keys))
+        size, most = sum(map(_bytes, rows)), self._limits.kv_read_bytes_max
+        if size > most:
+            raise HoldfastError(
+                errors.MESSAGE_OUTGOING_TOO_LONG,
+                f"{size} bytes of entries; at most {most}",
+                metadata={"limit": str(most), "size": str(size)},
+            )
         return pb.GetKvEntriesResponse(entries=[_entry(*row) for row in rows])
 
     @unary
@@ -56,6 +63,7 @@ class KvService(kv_service_pb2_grpc.KvServiceServicer):
         elif token:
             start = token
         rows = await self._node.kv_list(target, start, end, size + 1, request.reverse)
+        size = min(size, _count_that_fits(rows, self._limits.kv_read_bytes_max))
         following = b""
         if len(rows) > size:
             # Backwards the page ends before its bound, so the bound is the last row shown.
@@ -63,6 +71,20 @@ class KvService(kv_service_pb2_grpc.KvServiceServicer):
         return pb.ListKvEntriesResponse(
             entries=[_entry(*row) for row in rows[:size]], next_page_token=following.hex()
         )
+
+
+def _bytes(row: tuple[bytes, bytes]) -> int:
+    return len(row[0]) + len(row[1])
+
+
+def _count_that_fits(rows: list[tuple[bytes, bytes]], bytes_max: int) -> int:
+    """How many of the first rows stay within `bytes_max`; one at least."""
+    total = 0
+    for index, row in enumerate(rows):
+        total += _bytes(row)
+        if total > bytes_max:
+            return max(index, 1)
+    return len(rows)
 
 
 def _entry(key: bytes, stored: bytes) -> pb.KvEntry:
