@@ -55,6 +55,8 @@ class DeadLetterService(dead_letter_service_pb2_grpc.DeadLetterServiceServicer):
 
 
 def _parse_id(text: str) -> bytes:
+    if not text:
+        raise invalid("dead_letter_id", "is required")
     try:
         return base64.b32decode(text.upper() + "=" * (-len(text) % 8))
     except (binascii.Error, ValueError):
