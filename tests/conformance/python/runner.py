@@ -1,0 +1,158 @@
+"""Runs the conformance cases with the generated stubs: `runner ADDRESS CASES_DIRECTORY`.
+
+One line per case: `ok NAME` or `failed NAME: reason`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+from google.protobuf import message_factory
+from google.protobuf.descriptor import MethodDescriptor
+from google.protobuf.json_format import MessageToDict, ParseDict, ParseError
+from google.rpc import error_details_pb2, status_pb2
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from holdfast.v1 import (
+    actor_service_pb2,
+    actor_service_pb2_grpc,
+    dead_letter_service_pb2,
+    dead_letter_service_pb2_grpc,
+    kv_service_pb2,
+    kv_service_pb2_grpc,
+)
+from tests.conformance.python.patterns import Mismatch, expand, match
+
+DOMAIN = "holdfast.dev"
+TIMEOUT_S = 20.0
+SERVICES: dict[str, tuple[Any, Callable[[grpc.aio.Channel], Any]]] = {
+    "holdfast.v1.ActorService": (
+        actor_service_pb2.DESCRIPTOR.services_by_name["ActorService"],
+        actor_service_pb2_grpc.ActorServiceStub,
+    ),
+    "holdfast.v1.DeadLetterService": (
+        dead_letter_service_pb2.DESCRIPTOR.services_by_name["DeadLetterService"],
+        dead_letter_service_pb2_grpc.DeadLetterServiceStub,
+    ),
+    "holdfast.v1.KvService": (
+        kv_service_pb2.DESCRIPTOR.services_by_name["KvService"],
+        kv_service_pb2_grpc.KvServiceStub,
+    ),
+    "grpc.health.v1.Health": (
+        health_pb2.DESCRIPTOR.services_by_name["Health"],
+        health_pb2_grpc.HealthStub,
+    ),
+}
+
+
+class Runner:
+    """Runs cases over one channel."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self._stubs = {name: make(channel) for name, (_, make) in SERVICES.items()}
+
+    async def run_case(self, steps: list[dict[str, Any]]) -> None:
+        """Raise Mismatch at the first step that goes other than it says."""
+        variables: dict[str, Any] = {"unique": secrets.token_hex(8)}
+        for number, step in enumerate(steps, 1):
+            try:
+                await self._run_step(step, variables)
+            except Mismatch as mismatch:
+                raise Mismatch(f"step {number} ({step['call']}): {mismatch}") from None
+
+    async def _run_step(self, step: dict[str, Any], variables: dict[str, Any]) -> None:
+        service, _, name = step["call"].partition("/")
+        method: MethodDescriptor = SERVICES[service][0].methods_by_name[name]
+        request = message_factory.GetMessageClass(method.input_type)()
+        try:
+            ParseDict(expand(step["request"], variables), request)
+        except ParseError as error:
+            raise Mismatch(f"the request is no {method.input_type.name}: {error}") from None
+        call = getattr(self._stubs[service], name)(
+            request,
+            timeout=step.get("timeout_s", TIMEOUT_S),
+            metadata=tuple(step.get("metadata", {}).items()),
+        )
+        merged = message_factory.GetMessageClass(method.output_type)()
+        error: dict[str, Any] | None = None
+        try:
+            if method.server_streaming:
+                async for reply in call:
+                    merged.MergeFrom(reply)
+            else:
+                merged.MergeFrom(await call)
+        except grpc.aio.AioRpcError as failure:
+            error = describe(failure)
+        self._check(step, merged, error, variables)
+
+    @staticmethod
+    def _check(
+        step: dict[str, Any], reply: Any, error: dict[str, Any] | None, variables: dict[str, Any]
+    ) -> None:
+        wanted = step.get("error")
+        if wanted is None and error is not None:
+            raise Mismatch(f"failed: {json.dumps(error, ensure_ascii=False)}")
+        if wanted is not None:
+            if error is None:
+                raise Mismatch("did not fail")
+            if "reason" in wanted:
+                wanted = {"domain": DOMAIN, **wanted}
+            match(wanted, error, variables, "error")
+        if "reply" in step:
+            actual = MessageToDict(
+                reply, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
+            )
+            match(step["reply"], actual, variables, "reply")
+
+
+def describe(failure: grpc.aio.AioRpcError) -> dict[str, Any]:
+    """A failure as the cases speak of it."""
+    found: dict[str, Any] = {"status": failure.code().name, "message": failure.details()}
+    status = status_pb2.Status()
+    for key, value in failure.trailing_metadata() or ():
+        if key == "grpc-status-details-bin":
+            status.ParseFromString(value)
+    for detail in status.details:
+        info, retry = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo()
+        bad = error_details_pb2.BadRequest()
+        if detail.Unpack(info):
+            found["reason"], found["domain"] = info.reason, info.domain
+            found["metadata"] = dict(info.metadata)
+        elif detail.Unpack(retry):
+            found["retry_delay_ms"] = retry.retry_delay.ToMilliseconds()
+        elif detail.Unpack(bad):
+            found["fields"] = [violation.field for violation in bad.field_violations]
+    return found
+
+
+def load(directory: str) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """Every case's name and steps."""
+    for path in sorted(Path(directory).glob("*.json")):
+        for case in json.loads(path.read_text(encoding="utf-8")):
+            yield f"{path.stem}/{case['name']}", case["steps"]
+
+
+async def main(address: str, directory: str) -> int:
+    failed = 0
+    async with grpc.aio.insecure_channel(address) as channel:
+        runner = Runner(channel)
+        for name, steps in load(directory):
+            try:
+                await runner.run_case(steps)
+                line = f"ok {name}"
+            except Exception as error:  # a case that cannot be run has failed, like any other
+                failed += 1
+                line = f"failed {name}: {' '.join((str(error) or repr(error)).split())}"
+            sys.stdout.write(line + "\n")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(asyncio.run(main(*sys.argv[1:])))

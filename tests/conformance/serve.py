@@ -1,0 +1,30 @@
+"""The server that the conformance cases run against: `python -m tests.conformance.serve DIR`.
+
+It prints its address on one line and serves until its standard input ends, so that it
+never outlives the test that started it. Cases may rely on the settings below.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+from holdfast_server.app import Server
+from holdfast_server.config import load
+from tests.conformance.actors import registry
+
+# Two namespaces, and a table of stored replies that a case can fill.
+SETTINGS = {"namespaces": frozenset({"default", "other"}), "replies_max": 8}
+
+
+async def main(data: str) -> None:
+    server = Server(registry, load({}, data=data, grpc="127.0.0.1:0", **SETTINGS))
+    await server.start()
+    sys.stdout.write(f"127.0.0.1:{server.port}\n")
+    sys.stdout.flush()
+    await asyncio.to_thread(sys.stdin.read)
+    await server.stop()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(sys.argv[1]))
