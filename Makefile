@@ -1,5 +1,5 @@
 # The commands of this repository; `make test` is what a change must pass.
-.PHONY: setup gen lint test test-all
+.PHONY: setup setup-conformance gen lint test test-all
 
 # A uv that is missing is installed beside .venv, since `uv sync` removes what is not locked.
 UV_VENV := build/uv
@@ -10,6 +10,10 @@ RUN := uv run --no-sync
 setup:
 	command -v uv >/dev/null || { python3 -m venv $(UV_VENV) && $(UV_VENV)/bin/pip install --quiet uv; }
 	uv sync --frozen
+
+# The runners of tests/conformance in other languages; see tools/setup_conformance.sh.
+setup-conformance: setup
+	sh tools/setup_conformance.sh
 
 gen:
 	$(RUN) python -m tools.gen_protos
@@ -23,8 +27,8 @@ lint:
 	$(RUN) buf format --diff --exit-code
 	$(RUN) python -m tools.gen_protos --check
 
-test: setup lint
+test: setup setup-conformance lint
 	$(RUN) pytest -m "not slow"
 
-test-all: setup lint
+test-all: setup setup-conformance lint
 	$(RUN) pytest

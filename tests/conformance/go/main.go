@@ -1,0 +1,150 @@
+// Command conformance runs the conformance cases with the generated Go client:
+// `conformance ADDRESS CASES_DIRECTORY`.
+//
+// One line per case: `ok NAME` or `failed NAME: reason`.
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"log"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/metadata"
+)
+
+const (
+	domain   = "holdfast.dev"
+	timeoutS = 20
+)
+
+type testCase struct {
+	Name  string `json:"name"`
+	Steps []step `json:"steps"`
+}
+
+type step struct {
+	Call     string            `json:"call"`
+	Request  any               `json:"request"`
+	Metadata map[string]string `json:"metadata"`
+	TimeoutS float64           `json:"timeout_s"`
+	Reply    any               `json:"reply"`
+	Error    map[string]any    `json:"error"`
+}
+
+func main() {
+	if len(os.Args) != 3 {
+		log.Fatal("usage: conformance ADDRESS CASES_DIRECTORY")
+	}
+	connection, err := grpc.NewClient(os.Args[1], grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		log.Fatal(err)
+	}
+	methods := methodsOf(connection)
+	files, err := filepath.Glob(filepath.Join(os.Args[2], "*.json"))
+	if err != nil {
+		log.Fatal(err)
+	}
+	failed := false
+	for _, file := range files {
+		for _, each := range read(file) {
+			name := strings.TrimSuffix(filepath.Base(file), ".json") + "/" + each.Name
+			if err := runCase(methods, each.Steps); err != nil {
+				failed = true
+				fmt.Printf("failed %s: %s\n", name, strings.Join(strings.Fields(err.Error()), " "))
+			} else {
+				fmt.Printf("ok %s\n", name)
+			}
+		}
+	}
+	if failed {
+		os.Exit(1)
+	}
+}
+
+func read(file string) []testCase {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		log.Fatal(err)
+	}
+	var cases []testCase
+	if err := json.Unmarshal(data, &cases); err != nil {
+		log.Fatalf("%s: %v", file, err)
+	}
+	return cases
+}
+
+func runCase(methods map[string]method, steps []step) error {
+	unique := make([]byte, 8)
+	if _, err := rand.Read(unique); err != nil {
+		return err
+	}
+	variables := map[string]any{"unique": hex.EncodeToString(unique)}
+	for index, each := range steps {
+		if err := runStep(methods, each, variables); err != nil {
+			return fmt.Errorf("step %d (%s): %w", index+1, each.Call, err)
+		}
+	}
+	return nil
+}
+
+func runStep(methods map[string]method, step step, variables map[string]any) error {
+	call, known := methods[step.Call]
+	if !known {
+		return fmt.Errorf("there is no such method")
+	}
+	expanded, err := expand(step.Request, variables)
+	if err != nil {
+		return err
+	}
+	request, err := json.Marshal(expanded)
+	if err != nil {
+		return err
+	}
+	if step.TimeoutS == 0 {
+		step.TimeoutS = timeoutS
+	}
+	ctx, cancel := context.WithTimeout(
+		metadata.NewOutgoingContext(context.Background(), metadata.New(step.Metadata)),
+		time.Duration(step.TimeoutS*float64(time.Second)),
+	)
+	defer cancel()
+	reply, failure, err := call(ctx, request)
+	if err != nil {
+		return err
+	}
+	return check(step, reply, failure, variables)
+}
+
+func check(step step, reply any, failure error, variables map[string]any) error {
+	if failure != nil && step.Error == nil {
+		return fmt.Errorf("failed: %s", text(describe(failure)))
+	}
+	if step.Error != nil {
+		if failure == nil {
+			return fmt.Errorf("did not fail")
+		}
+		wanted := map[string]any{}
+		if _, named := step.Error["reason"]; named {
+			wanted["domain"] = domain
+		}
+		for key, value := range step.Error {
+			wanted[key] = value
+		}
+		if err := match(wanted, describe(failure), variables, "error"); err != nil {
+			return err
+		}
+	}
+	if step.Reply == nil {
+		return nil
+	}
+	return match(step.Reply, reply, variables, "reply")
+}

@@ -1,0 +1,133 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+
+	"google.golang.org/genproto/googleapis/rpc/code"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc"
+	health "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
+
+	holdfastv1 "holdfast.dev/gen/go/holdfast/v1"
+)
+
+// A method takes a request in protobuf JSON. It gives the reply in protobuf JSON, of a
+// stream all messages in one; how the call failed; and why it could not be made.
+type method func(ctx context.Context, request []byte) (reply any, failure error, err error)
+
+// A message is a pointer to a generated struct.
+type message[T any] interface {
+	*T
+	proto.Message
+}
+
+func methodsOf(connection grpc.ClientConnInterface) map[string]method {
+	actors := holdfastv1.NewActorServiceClient(connection)
+	letters := holdfastv1.NewDeadLetterServiceClient(connection)
+	kv := holdfastv1.NewKvServiceClient(connection)
+	return map[string]method{
+		"holdfast.v1.ActorService/CreateActor":            unary(actors.CreateActor),
+		"holdfast.v1.ActorService/GetOrCreateActor":       unary(actors.GetOrCreateActor),
+		"holdfast.v1.ActorService/GetActor":               unary(actors.GetActor),
+		"holdfast.v1.ActorService/ListActors":             unary(actors.ListActors),
+		"holdfast.v1.ActorService/DestroyActor":           unary(actors.DestroyActor),
+		"holdfast.v1.ActorService/InvokeAction":           unary(actors.InvokeAction),
+		"holdfast.v1.ActorService/StreamAction":           streaming(actors.StreamAction),
+		"holdfast.v1.ActorService/DescribeActors":         unary(actors.DescribeActors),
+		"holdfast.v1.DeadLetterService/ListDeadLetters":   unary(letters.ListDeadLetters),
+		"holdfast.v1.DeadLetterService/RetryDeadLetter":   unary(letters.RetryDeadLetter),
+		"holdfast.v1.DeadLetterService/DiscardDeadLetter": unary(letters.DiscardDeadLetter),
+		"holdfast.v1.KvService/GetKvEntries":              unary(kv.GetKvEntries),
+		"holdfast.v1.KvService/ListKvEntries":             unary(kv.ListKvEntries),
+		"grpc.health.v1.Health/Check":                     unary(health.NewHealthClient(connection).Check),
+	}
+}
+
+func unary[Req, Res any, PReq message[Req], PRes message[Res]](
+	call func(context.Context, PReq, ...grpc.CallOption) (PRes, error),
+) method {
+	return func(ctx context.Context, data []byte) (any, error, error) {
+		request := PReq(new(Req))
+		if err := protojson.Unmarshal(data, request); err != nil {
+			return nil, nil, err
+		}
+		reply, failure := call(ctx, request)
+		if failure != nil {
+			reply = PRes(new(Res))
+		}
+		object, err := plain(reply)
+		return object, failure, err
+	}
+}
+
+func streaming[Req, Res any, PReq message[Req], PRes message[Res]](
+	call func(context.Context, PReq, ...grpc.CallOption) (grpc.ServerStreamingClient[Res], error),
+) method {
+	return func(ctx context.Context, data []byte) (any, error, error) {
+		request := PReq(new(Req))
+		if err := protojson.Unmarshal(data, request); err != nil {
+			return nil, nil, err
+		}
+		merged := PRes(new(Res))
+		stream, failure := call(ctx, request)
+		for failure == nil {
+			var reply *Res
+			if reply, failure = stream.Recv(); failure == nil {
+				proto.Merge(merged, PRes(reply))
+			}
+		}
+		if errors.Is(failure, io.EOF) {
+			failure = nil
+		}
+		object, err := plain(merged)
+		return object, failure, err
+	}
+}
+
+// plain gives a reply as the cases speak of it: protobuf JSON with the names of the protos.
+func plain(reply proto.Message) (any, error) {
+	options := protojson.MarshalOptions{UseProtoNames: true, EmitUnpopulated: true}
+	data, err := options.Marshal(reply)
+	if err != nil {
+		return nil, err
+	}
+	var object any
+	err = json.Unmarshal(data, &object)
+	return object, err
+}
+
+// describe gives a failure as the cases speak of it.
+func describe(failure error) map[string]any {
+	found := map[string]any{}
+	state := status.Convert(failure)
+	found["status"] = code.Code(state.Code()).String()
+	found["message"] = state.Message()
+	for _, detail := range state.Details() {
+		switch detail := detail.(type) {
+		case *errdetails.ErrorInfo:
+			metadata := map[string]any{}
+			for key, value := range detail.Metadata {
+				metadata[key] = value
+			}
+			found["reason"], found["domain"], found["metadata"] = detail.Reason, detail.Domain, metadata
+		case *errdetails.RetryInfo:
+			found["retry_delay_ms"] = float64(detail.RetryDelay.AsDuration().Milliseconds())
+		case *errdetails.BadRequest:
+			fields := []any{}
+			for _, violation := range detail.FieldViolations {
+				fields = append(fields, violation.Field)
+			}
+			found["fields"] = fields
+		case error:
+			found["undecoded"] = fmt.Sprint(detail)
+		}
+	}
+	return found
+}
