@@ -54,6 +54,12 @@ class ClientReplies:
             self._more = {}
         self._more[number] = size
 
+    def count_front_below(self, floor: int) -> int:
+        """How many rows `pop_front_below` would take out."""
+        if not 0 < self._number < floor:
+            return 0
+        return 1 + sum(1 for _ in takewhile(floor.__gt__, self._more or ()))
+
     def pop_front_below(self, floor: int) -> Iterator[tuple[int, int]]:
         """Take the first rows out, in order of storing, while they are below `floor`."""
         while 0 < self._number < floor:
@@ -94,8 +100,15 @@ class ReplyTable:
         elif self._user_keys is not None and (key.caller, key.key) in self._user_keys:
             return Verdict.REPLAY
         if self.rows >= rows_max or self.bytes >= bytes_max:
-            return Verdict.FULL
+            return Verdict.RUN if self._frees(key) else Verdict.FULL
         return Verdict.RUN
+
+    def _frees(self, key: CallKey) -> bool:
+        """Whether the call itself acknowledges rows, which go with its batch."""
+        if not isinstance(key, ClientKey):
+            return False
+        client = self.find_client(key.client_id)
+        return client is not None and client.count_front_below(key.acknowledged_below) > 0
 
     def stored(self, key: CallKey, size: int) -> None:
         """A reply row of `size` bytes was written, perhaps again, for `key`."""

@@ -300,6 +300,7 @@ class Activation:
     def put_destruction(self, batch: Batch) -> None:
         """Delete what the actor owns; replies and sends under way outlive it."""
         actor_id = self.actor_id
+        self.node.reply_sweep.note_destroyed(self, batch)
         batch.delete(keys.directory_key(self.address))
         batch.delete(keys.actor_key(actor_id))
         batch.delete(keys.state_key(actor_id))

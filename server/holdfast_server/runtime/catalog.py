@@ -39,21 +39,24 @@ class Catalog:
     def start(self) -> None:
         self._node.loop.call_later(_SWEEP_S, self._sweep)
 
-    def address_of(self, target: Target) -> Address:
-        """The address of a target; ACTOR_NOT_FOUND for an unknown id."""
+    def address_of(self, target: Target, *, keyed: bool = False) -> Address:
+        """The address of a target; ACTOR_NOT_FOUND for an unknown id. A `keyed` call
+        also finds where an actor was that is no more: its reply may be there."""
         if target.address is not None:
             self._node.runner.info(target.address.name)
             return target.address
         assert target.actor_id is not None
         record = self._node.decode(records.ActorRecord, keys.actor_key(target.actor_id))
+        if record is None and keyed:
+            record = self._node.decode(records.ActorRecord, keys.tombstone_key(target.actor_id))
         if record is None or record.namespace != target.namespace:
             raise HoldfastError(errors.ACTOR_NOT_FOUND)
         self._node.runner.info(record.name)
         return Address(record.namespace, record.name, tuple(record.key))
 
-    def resolve(self, target: Target) -> Activation:
+    def resolve(self, target: Target, *, keyed: bool) -> Activation:
         """The activation for a target, made if there is none in memory."""
-        address = self.address_of(target)
+        address = self.address_of(target, keyed=keyed)
         activation = self._by_address.get(address)
         if activation is None:
             info = self._node.runner.info(address.name)
@@ -71,9 +74,9 @@ class Catalog:
     def find_scope(self, scope: bytes) -> Activation | None:
         return self._by_scope.get(scope)
 
-    def use(self, target: Target) -> Activation:
+    def use(self, target: Target, *, keyed: bool) -> Activation:
         """The activation for a target, kept in memory until it is `left`."""
-        activation = self.resolve(target)
+        activation = self.resolve(target, keyed=keyed)
         activation.users += 1
         return activation
 

@@ -35,16 +35,20 @@ class DeadLetters:
         node = self._node
         await node.ready()
         start, end = keys.kind_range(keys.Kind.DEAD_SEND)
-        rows = node.scan(max(start, start + after), end, limit=_LOOK_MAX + 1, reverse=False)
+        rows = node.scan_some(start + after, end, limit=_LOOK_MAX, reverse=False)
         found: list[tuple[bytes, records.SendRecord]] = []
-        following = rows[_LOOK_MAX][0] if len(rows) > _LOOK_MAX else b""
-        for key, row in rows[:_LOOK_MAX]:
+        size, following = 0, rows[-1][0] + b"\x00" if rows else b""
+        for key, row in rows:
             record = node.decode_row(records.SendRecord, key, row)
-            if record.namespace == namespace:
-                if len(found) == limit:
-                    following = key
-                    break
-                found.append((key[2:], record))
+            if record.namespace != namespace:
+                continue
+            size += len(row)
+            if len(found) == limit or (found and size > node.limits.kv_read_bytes_max):
+                following = key
+                break
+            found.append((key[2:], record))
+        if not node.scan(following or end, end, limit=1, reverse=False):
+            following = b""
         await node.committer.barrier()
         return found, following[2:]
 

@@ -184,7 +184,7 @@ class Node:
         actor_id, _ = await self.get(target)
         prefix = keys.kv_key(actor_id, b"")
         high = keys.prefix_end(prefix) if end is None else prefix + end
-        rows = self.scan(prefix + start, high, limit=limit, reverse=reverse)
+        rows = self.scan_some(prefix + start, high, limit=limit, reverse=reverse)
         await self.committer.barrier()
         return [(key[len(prefix) :], value) for key, value in rows]
 
@@ -226,6 +226,26 @@ class Node:
         self.committer.apply()
         return self.scan_written(start, end, limit=limit, reverse=reverse)
 
+    def scan_some(
+        self, start: bytes, end: bytes, *, limit: int, reverse: bool
+    ) -> list[tuple[bytes, bytes]]:
+        """The first rows, up to `limit`, until they have more than `kv_read_bytes_max`."""
+        found: list[tuple[bytes, bytes]] = []
+        size, chunk = 0, 16
+        while len(found) < limit and size <= self.limits.kv_read_bytes_max:
+            wanted = min(chunk, limit - len(found))
+            rows = self.scan(start, end, limit=wanted, reverse=reverse)
+            found += rows
+            size += sum(len(key) + len(value) for key, value in rows)
+            if len(rows) < wanted:
+                break
+            if reverse:
+                end = rows[-1][0]
+            else:
+                start = rows[-1][0] + b"\x00"
+            chunk *= 2
+        return found
+
     def scan_written(
         self, start: bytes, end: bytes, *, limit: int, reverse: bool
     ) -> list[tuple[bytes, bytes]]:
@@ -260,7 +280,7 @@ class Node:
             await self.ready()
         if self._calls >= self.limits.calls_max:
             raise HoldfastError(errors.SERVER_OVERLOADED)
-        activation = self.catalog.use(call.target)
+        activation = self.catalog.use(call.target, keyed=call.key is not None)
         self._calls += 1
         return activation
 

@@ -1,6 +1,7 @@
 """Drops stored replies whose time has come, in the order of their due time.
 
-A user's key is due 24 hours after its reply. An SDK client's replies at one
+A user's key is due 24 hours after its reply, and so is the tombstone of an actor
+that was destroyed. An SDK client's replies at one
 actor share one entry in the sweep's index, and are due once the client has been
 silent everywhere for ten minutes; while it is heard, the entry moves on.
 Nothing is scanned but what is due.
@@ -81,6 +82,21 @@ class ReplySweep:
             rest = keys.user_reply_key(activation.scope, key.caller, key.key)[2:]
             batch.put(keys.reply_expiry_key(record.expires_at_ms, rest), b"")
 
+    def note_destroyed(self, activation: Activation, batch: Batch) -> None:
+        """An actor is about to be destroyed: calls by its id must still find their
+        stored replies, which are those of its address."""
+        prefix = keys.reply_prefix(activation.scope)
+        end = keys.prefix_end(prefix)
+        if activation.replies is None and not self._node.scan(prefix, end, limit=1, reverse=False):
+            return
+        actor_id, address = activation.actor_id, activation.address
+        record = records.ActorRecord(
+            namespace=address.namespace, name=address.name, key=address.key
+        )
+        batch.put(keys.tombstone_key(actor_id), record.SerializeToString())
+        due_ms = self._node.environment.clock.now_ms() + self._key_ttl_ms
+        batch.put(keys.tombstone_expiry_key(due_ms, actor_id), b"")
+
     def start(self) -> None:
         self._node.loop.call_later(_INTERVAL_S, self._tick)
 
@@ -113,6 +129,9 @@ class ReplySweep:
 
     def _expire(self, rest: bytes, now: int, batch: Batch) -> None:
         scope, kind = rest[:16], rest[16:17]
+        if kind == keys.BURIED:
+            batch.delete(keys.tombstone_key(rest[:16]))
+            return
         prefix = keys.reply_prefix(b"")[:2] + rest
         if kind == keys.USER_KEY:
             record = self._node.decode(records.ReplyRecord, prefix)

@@ -27,6 +27,8 @@ class Kind(IntEnum):
     DIRECTORY = 0x0010
     # actor id -> ActorRecord.
     ACTOR = 0x0100
+    # id of an actor that was destroyed -> ActorRecord. Lets its stored replies be found.
+    TOMBSTONE = 0x0101
     # actor id -> StateRecord.
     STATE = 0x0110
     # actor id, user key -> type byte, value.
@@ -37,7 +39,8 @@ class Kind(IntEnum):
     EVENT = 0x0130
     # scope, caller kind, caller, number or key -> ReplyRecord.
     REPLY = 0x0200
-    # due ms u64, then the REPLY key's rest (prefix of it for a client) -> b"".
+    # due ms u64, then the REPLY key's rest (prefix of it for a client), or an actor
+    # id and 03 for a TOMBSTONE -> b"".
     REPLY_EXPIRY = 0x0201
     # sender id, target scope, number u64 -> SendRecord. In order for each target.
     OUTBOX = 0x0300
@@ -55,6 +58,7 @@ _FORMAT = _kind(Kind.FORMAT)
 _EPOCH = _kind(Kind.EPOCH)
 _DIRECTORY = _kind(Kind.DIRECTORY)
 _ACTOR = _kind(Kind.ACTOR)
+_TOMBSTONE = _kind(Kind.TOMBSTONE)
 _STATE = _kind(Kind.STATE)
 _KV = _kind(Kind.KV)
 _KV_USAGE = _kind(Kind.KV_USAGE)
@@ -67,6 +71,7 @@ _INBOX = _kind(Kind.INBOX)
 
 CLIENT = b"\x01"
 USER_KEY = b"\x02"
+BURIED = b"\x03"
 
 
 def kind_range(kind: Kind) -> tuple[bytes, bytes]:
@@ -104,6 +109,10 @@ def parse_directory_key(key: bytes) -> Address:
 
 def actor_key(actor_id: bytes) -> bytes:
     return _ACTOR + actor_id
+
+
+def tombstone_key(actor_id: bytes) -> bytes:
+    return _TOMBSTONE + actor_id
 
 
 def state_key(actor_id: bytes) -> bytes:
@@ -146,6 +155,10 @@ def user_reply_key(scope: bytes, caller: bytes, key: str) -> bytes:
 def reply_expiry_key(due_ms: int, reply_rest: bytes) -> bytes:
     """Sweep entry: `reply_rest` is a reply key, or a client's prefix, without kind."""
     return _REPLY_EXPIRY + due_ms.to_bytes(8) + reply_rest
+
+
+def tombstone_expiry_key(due_ms: int, actor_id: bytes) -> bytes:
+    return _REPLY_EXPIRY + due_ms.to_bytes(8) + actor_id + BURIED
 
 
 def parse_reply_expiry_key(key: bytes) -> tuple[int, bytes]:

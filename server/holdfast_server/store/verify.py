@@ -34,6 +34,7 @@ _EXACT: Final = {
     Kind.FORMAT: 0,
     Kind.EPOCH: 0,
     Kind.ACTOR: ID_BYTES,
+    Kind.TOMBSTONE: ID_BYTES,
     Kind.STATE: ID_BYTES,
     Kind.KV_USAGE: ID_BYTES,
     Kind.EVENT: ID_BYTES + 8,
@@ -48,6 +49,7 @@ _TWO_IDS: Final = (Kind.OUTBOX, Kind.DEAD_SEND, Kind.INBOX)
 
 _RECORDS: Final[dict[Kind, type[Message]]] = {
     Kind.ACTOR: records.ActorRecord,
+    Kind.TOMBSTONE: records.ActorRecord,
     Kind.STATE: records.StateRecord,
     Kind.EVENT: records.EventRecord,
     Kind.REPLY: records.ReplyRecord,
@@ -276,8 +278,9 @@ class _Check:
 
     def _expiries(self, rows: list[Row]) -> None:
         for key, _ in rows:
-            # Due time, scope, caller kind, caller.
-            if len(key) < 2 + 8 + ID_BYTES + 1 + 16:
+            # Due time, scope, caller kind, caller; or due time, actor id, mark.
+            mark = key[2 + 8 + ID_BYTES :]
+            if len(mark) < 1 + 16 and mark != keys.BURIED:
                 self._find(key, f"a key of {len(key)} bytes")
 
     def _inbox(self, rows: list[Row]) -> None:

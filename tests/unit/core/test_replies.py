@@ -50,6 +50,15 @@ def test_a_full_table_refuses_new_keys_and_forgets_none() -> None:
     assert table.judge(UserKey(A, "other"), rows_max=9, bytes_max=10) is Verdict.FULL
 
 
+def test_a_full_table_takes_a_call_that_makes_room_itself() -> None:
+    table = ReplyTable()
+    table.stored(ClientKey(A, 1, 1), 10)
+    table.stored(ClientKey(A, 2, 1), 10)
+
+    assert judge(table, ClientKey(A, 3, 1), rows_max=2) is Verdict.FULL
+    assert judge(table, ClientKey(A, 3, 2), rows_max=2) is Verdict.RUN
+
+
 @given(
     st.lists(
         st.tuples(

@@ -38,6 +38,8 @@ def sound() -> Batch:
     batch.put(keys.event_key(ID, 1), records.EventRecord(name="e").SerializeToString())
     batch.put(keys.client_reply_key(SCOPE, CLIENT, 1), b"")
     batch.put(keys.reply_expiry_key(5, keys.client_reply_prefix(SCOPE, CLIENT)[2:]), b"")
+    batch.put(keys.tombstone_key(STRANGER), actor.SerializeToString())
+    batch.put(keys.tombstone_expiry_key(5, STRANGER), b"")
     batch.put(keys.outbox_key(STRANGER, SCOPE, 1), send.SerializeToString())
     batch.put(keys.inbox_key(SCOPE, STRANGER), (1).to_bytes(8))
     return batch

@@ -9,7 +9,7 @@ from holdfast.registry import ActionSpec
 from holdfast_server.core import errors
 from holdfast_server.core.call import Call
 from holdfast_server.core.errors import HoldfastError
-from holdfast_server.core.values import Value
+from holdfast_server.core.values import Encoding, Value
 
 
 def bind(spec: ActionSpec, call: Call) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -29,4 +29,10 @@ def bind(spec: ActionSpec, call: Call) -> tuple[tuple[Any, ...], dict[str, Any]]
 def encode(spec: ActionSpec, result: Any, call: Call) -> Value:
     """The result as the caller wants it; EncodeError names the path that cannot be."""
     encoding = call.result_encoding
-    return Value(encoding, spec.encode_result(result, encoding))
+    try:
+        return Value(encoding, spec.encode_result(result, encoding))
+    except sdk.EncodeError as error:
+        if encoding == Encoding.PROTOBUF:
+            # Not the result is wrong, but what the caller wants it in.
+            raise HoldfastError(errors.ENCODING_INVALID, f"result: {error}") from None
+        raise
