@@ -1,5 +1,5 @@
 # The commands of this repository; `make test` is what a change must pass.
-.PHONY: setup setup-conformance gen lint test test-all
+.PHONY: setup setup-conformance run gen lint test test-all
 
 # A uv that is missing is installed beside .venv, since `uv sync` removes what is not locked.
 UV_VENV := build/uv
@@ -15,13 +15,17 @@ setup:
 setup-conformance: setup
 	sh tools/setup_conformance.sh
 
+# Not through `uv run`: a Ctrl-C must reach tools/run.py once.
+run: setup
+	.venv/bin/python -m tools.run
+
 gen:
 	$(RUN) python -m tools.gen_protos
 
 lint:
 	$(RUN) ruff check .
 	$(RUN) ruff format --check .
-	$(RUN) mypy --strict server python_sdk tools
+	$(RUN) mypy --strict server python_sdk tools examples
 	$(RUN) lint-imports
 	$(RUN) buf lint
 	$(RUN) buf format --diff --exit-code

@@ -1,5 +1,7 @@
 """Chat rooms, the audit log of an organisation and its statistics.
 
+Serve it with `python -m examples.chat.app`, then run `python -m examples.chat.client`.
+
 A room's key is [organisation, room]. What grows without end is not state: a room keeps
 its messages in its KV, under their numbers, and its state holds only the members and
 the number of the last message. A message is told to the audit log by `c.send`: it
@@ -19,6 +21,7 @@ from holdfast import Actor, Context, UserError, action, setup
 
 MESSAGES_MAX = 1000
 TEXT_CHARS_MAX = 2000
+USER_CHARS_MAX = 64
 RECORDS_MAX = 10_000
 
 
@@ -61,13 +64,15 @@ class ChatRoom(Actor[Room]):
 
     async def create_state(self, c: Context[Room], input: RoomInput | None) -> Room:
         """A new room has a topic and nobody in it."""
+        if len(c.key) != 2:
+            raise UserError("a room's key is [organisation, room]", code="bad_key")
         return Room(topic=(input or RoomInput()).topic)
 
     @action
     async def join(self, c: Context[Room], user: str) -> list[str]:
         """Become a member; joining again changes nothing. The members."""
-        if not user:
-            raise UserError("a member needs a name", code="no_name")
+        if not 0 < len(user) <= USER_CHARS_MAX:
+            raise UserError(f"a name has 1 to {USER_CHARS_MAX} characters", code="bad_name")
         if user not in c.state.members:
             c.state.members.append(user)
         return c.state.members
@@ -85,9 +90,9 @@ class ChatRoom(Actor[Room]):
             )
         number = c.state.last_number = c.state.last_number + 1
         message = Message(number, user, text, c.now())
-        await c.kv.put(_row(number), msgspec.json.encode(message).decode())
+        await c.kv.put(message_key(number), msgspec.json.encode(message).decode())
         if number > MESSAGES_MAX:
-            await c.kv.delete(_row(number - MESSAGES_MAX))
+            await c.kv.delete(message_key(number - MESSAGES_MAX))
         organisation = c.key[0]
         c.send(AuditLog, [organisation], "record", f"{user} sent message {number} to {c.key[1]}")
         total = await c.client.get_or_create(Stats, [organisation]).count_message(c.key[1])
@@ -114,14 +119,14 @@ class AuditLog(Actor[int]):
     async def record(self, c: Context[int], text: str) -> None:
         """Add a record; the oldest goes when there are too many."""
         c.state += 1
-        await c.kv.put(_row(c.state), text)
+        await c.kv.put(record_key(c.state), text)
         if c.state > RECORDS_MAX:
-            await c.kv.delete(_row(c.state - RECORDS_MAX))
+            await c.kv.delete(record_key(c.state - RECORDS_MAX))
 
     @action(read_only=True)
     async def records(self, c: Context[int], limit: int = 50) -> list[str]:
         """The last records, the oldest of them first."""
-        rows = await c.kv.list("message/", limit=max(limit, 0), reverse=True)
+        rows = await c.kv.list("record/", limit=max(limit, 0), reverse=True)
         return [str(text) for _, text in reversed(rows)]
 
 
@@ -149,9 +154,14 @@ class Stats(Actor[Totals]):
         return c.state.by_room
 
 
-def _row(number: int) -> str:
-    """The KV key of a number: padded, so that the order of keys is that of numbers."""
+def message_key(number: int) -> str:
+    """The KV key of a message: padded, so that the order of keys is that of numbers."""
     return f"message/{number:012}"
+
+
+def record_key(number: int) -> str:
+    """The KV key of a record of the audit log."""
+    return f"record/{number:012}"
 
 
 registry = setup(use={"chat-room": ChatRoom, "audit-log": AuditLog, "stats": Stats})

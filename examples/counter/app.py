@@ -1,4 +1,7 @@
-"""A counter for each key: the smallest durable actor."""
+"""A counter for each key: the smallest durable actor.
+
+Serve it with `python -m examples.counter.app`, then run `python -m examples.counter.client`.
+"""
 
 from __future__ import annotations
 

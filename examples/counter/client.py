@@ -1,4 +1,7 @@
-"""Counts three visits, then asks for something the counter refuses."""
+"""Counts three visits, then asks for something the counter refuses.
+
+It calls the server at HOLDFAST_SERVER, by default 127.0.0.1:6430.
+"""
 
 from __future__ import annotations
 

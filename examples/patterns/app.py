@@ -1,5 +1,8 @@
 """Four ways to divide work among actors.
 
+Serve them with `python -m examples.patterns.app`, then run
+`python -m examples.patterns.client`.
+
 One actor per entity: `Account`. Coordinator and data actors: a `Bank` knows its
 accounts, each account knows its money. Sharding by key: `VisitShard`, many actors that
 together are one counter. Fan-out and fan-in: `Bank.total` asks all its accounts at

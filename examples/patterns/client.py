@@ -1,9 +1,15 @@
-"""Shows each of the four patterns at work."""
+"""Shows each of the four patterns at work.
+
+It calls the server at HOLDFAST_SERVER, by default 127.0.0.1:6430.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+from uuid import uuid4
 
 from examples.patterns.app import (
     Account,
@@ -13,27 +19,34 @@ from examples.patterns.app import (
     visit_shard,
     visit_shards,
 )
-from holdfast import Client
+from holdfast import ActorError, Client
 
+T = TypeVar("T")
 SERVER = os.environ.get("HOLDFAST_SERVER", "127.0.0.1:6430")
 
 
-async def bank(client: Client) -> None:
+async def show_bank(client: Client) -> None:
     """One actor per entity, a coordinator that knows them, a question to all of them."""
-    coordinator = client.get_or_create(Bank, ["first"])
+    bank = client.get_or_create(Bank, ["first"])
     for name in ("ada", "grace"):
-        await coordinator.open_account(name)
-    await client.get(Account, ["first", "ada"]).deposit(500)
-    left = await client.get(Account, ["first", "ada"]).transfer("grace", 200)
-    print("ada sent 200 to grace and has", left)
-    async with asyncio.timeout(10):
-        while (total := await coordinator.total()) % 500:
-            await asyncio.sleep(0.02)
-    print("the bank holds", total)
+        await bank.open_account(name)
+    ada, grace = (client.get(Account, ["first", name]) for name in ("ada", "grace"))
+    before = await grace.balance()
+
+    print("ada has", await ada.deposit(500))
+    print("ada sends 200 to grace and has", await ada.transfer("grace", 200))
+    # The money left ada's account with her commit; it reaches grace's by itself.
+    await until(grace.balance, lambda cents: cents == before + 200)
+    print("grace has", await grace.balance())
+    print("the bank holds", await bank.total())
+    try:
+        await ada.transfer("grace", 1_000_000)
+    except ActorError as error:
+        print("refused:", error.code, error.metadata)
 
 
-async def visits(client: Client, visitors: int = 40) -> None:
-    """One counter that is many actors."""
+async def show_visits(client: Client, visitors: int = 40) -> None:
+    """One counter that is many actors: as many visits at once as there are shards."""
     names = [f"visitor-{number}" for number in range(visitors)]
     await asyncio.gather(
         *(client.get_or_create(VisitShard, visit_shard("site", name)).add() for name in names)
@@ -43,24 +56,27 @@ async def visits(client: Client, visitors: int = 40) -> None:
     print("visits by shard:", counts, "together:", sum(counts))
 
 
-async def job(client: Client) -> None:
+async def show_job(client: Client) -> None:
     """Work that is told to many, and whose results come together."""
-    texts = ["one two three", "four five", "six"]
-    await client.destroy(Job, ["words"]) if [a async for a in client.list(Job)] else None
-    words = client.get_or_create(Job, ["words"])
-    print("pieces:", await words.start(texts))
+    job = client.get_or_create(Job, ["words", str(uuid4())])
+    print("pieces:", await job.start(["one two three", "four five", "six"]))
+    await until(job.result, lambda words: words is not None)
+    print("words:", await job.result())
+
+
+async def until(ask: Callable[[], Awaitable[T]], satisfied: Callable[[T], bool]) -> None:
+    """Ask until the answer satisfies: what was sent arrives after the call that sent it."""
     async with asyncio.timeout(10):
-        while (total := await words.result()) is None:
+        while not satisfied(await ask()):
             await asyncio.sleep(0.02)
-    print("words:", total)
 
 
 async def main(server: str = SERVER) -> None:
     """Run them all."""
     async with Client(server) as client:
-        await bank(client)
-        await visits(client)
-        await job(client)
+        await show_bank(client)
+        await show_visits(client)
+        await show_job(client)
 
 
 if __name__ == "__main__":
