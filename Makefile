@@ -27,6 +27,7 @@ lint:
 	$(RUN) ruff format --check .
 	$(RUN) mypy --strict server python_sdk tools examples
 	$(RUN) lint-imports
+	$(RUN) hadolint Dockerfile
 	$(RUN) buf lint
 	$(RUN) buf format --diff --exit-code
 	$(RUN) python -m tools.gen_protos --check
