@@ -1,5 +1,6 @@
 # The commands of this repository; `make test` is what a change must pass.
-.PHONY: setup setup-conformance run gen lint test test-all
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-conformance run gen lint test test-all
 
 # A uv that is missing is installed beside .venv, since `uv sync` removes what is not locked.
 UV_VENV := build/uv
@@ -7,22 +8,27 @@ export PATH := $(PATH):$(CURDIR)/$(UV_VENV)/bin
 
 RUN := uv run --no-sync
 
-setup:
-	command -v uv >/dev/null || { python3 -m venv $(UV_VENV) && $(UV_VENV)/bin/pip install --quiet uv; }
-	uv sync --frozen
+help: ## show this
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "make %-17s %s\n", $$1, $$2 }'
 
-# The runners of tests/conformance in other languages; see tools/setup_conformance.sh.
-setup-conformance: setup
-	sh tools/setup_conformance.sh
+setup: ## install everything that is locked into .venv
+	@command -v uv >/dev/null || { python3 -m venv $(UV_VENV) && $(UV_VENV)/bin/pip install --quiet uv; }
+	uv sync --quiet --frozen
+
+setup-conformance: setup ## build the runners of tests/conformance, in Node and Go, into build/
+	@sh tools/setup_conformance.sh
 
 # Not through `uv run`: a Ctrl-C must reach tools/run.py once.
-run: setup
-	.venv/bin/python -m tools.run
+run: setup ## serve the chat example, talk to it, and leave the server running
+	@.venv/bin/python -m tools.run
 
-gen:
-	$(RUN) python -m tools.gen_protos
+test: setup setup-conformance ## lint, then every test that is not slow, with the time of each stage
+	@$(RUN) python -m tools.test
 
-lint:
+test-all: setup setup-conformance ## the same with the slow tests
+	@$(RUN) python -m tools.test --all
+
+lint: ## linters, type checker, import rules, protos
 	$(RUN) ruff check .
 	$(RUN) ruff format --check .
 	$(RUN) mypy --strict server python_sdk tools examples
@@ -32,8 +38,5 @@ lint:
 	$(RUN) buf format --diff --exit-code
 	$(RUN) python -m tools.gen_protos --check
 
-test: setup setup-conformance lint
-	$(RUN) pytest -m "not slow"
-
-test-all: setup setup-conformance lint
-	$(RUN) pytest
+gen: ## regenerate the Python code of the protos
+	$(RUN) python -m tools.gen_protos

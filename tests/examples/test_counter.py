@@ -39,7 +39,7 @@ def test_it_goes_on_where_it_was_after_a_kill(server: ServerProcess) -> None:
         (["two"], "invalid_argument"),
         ([1.5], "invalid_argument"),
         ([None], "invalid_argument"),
-        ([1, 2], "malformed"),
+        ([1, 2], "invalid_argument"),
     ],
 )
 async def test_bad_arguments_change_nothing(

@@ -1,0 +1,120 @@
+"""`make test`: every check of this repository, in stages, and what each of them took.
+
+Every stage runs, also after one has failed, so that one run tells everything. A
+budget is what a stage should take on a machine with two cores; one that takes
+longer is shown, and nothing fails for it.
+
+`python -m tools.test` runs all stages, `python -m tools.test server docs` some;
+`--all` adds the tests marked slow.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+NOTHING_TO_RUN: Final = 5  # pytest's exit status when it found no test
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A group of checks: the linters, or the tests of some directories."""
+
+    name: str
+    budget_s: float
+    what: str
+    directories: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a stage went."""
+
+    stage: Stage
+    seconds: float
+    passed: bool
+
+
+REST: Final = Stage("unit", 45, "core, store, client and tools, each by itself")
+STAGES: Final = (
+    Stage("lint", 30, "linters, types, imports, protos"),
+    REST,
+    Stage("server", 60, "a real server and a real client", ("server",)),
+    Stage("docs", 90, "examples, documentation, packages", ("examples", "docs", "packaging")),
+    Stage("crash", 180, "servers that are killed under load", ("crash",)),
+    Stage("conformance", 60, "clients in other languages", ("conformance",)),
+)
+
+
+def directories_of(stage: Stage) -> list[str]:
+    """The directories of a stage that exist; those that no stage names are the unit tests'."""
+    existing = {path.name for path in (ROOT / "tests").iterdir() if any(path.glob("**/test_*.py"))}
+    if stage is REST:
+        existing -= {name for other in STAGES for name in other.directories}
+    else:
+        existing &= set(stage.directories)
+    return [f"tests/{name}" for name in sorted(existing)]
+
+
+def command_of(stage: Stage, *, slow: bool) -> list[str] | None:
+    """What runs a stage; None when it has nothing to run."""
+    if stage.name == "lint":
+        return ["make", "--no-print-directory", "lint"]
+    directories = directories_of(stage)
+    if not directories:
+        return None
+    selection = [] if slow else ["-m", "not slow"]
+    return [sys.executable, "-m", "pytest", "-q", *selection, *directories]
+
+
+def run(stage: Stage, command: Sequence[str]) -> Outcome:
+    """Run a stage; its output is shown as it comes."""
+    print(f"\n=== {stage.name}: {stage.what}", flush=True)
+    started = time.monotonic()
+    status = subprocess.run(command, cwd=ROOT, check=False).returncode
+    passed = status == 0 or (stage.name != "lint" and status == NOTHING_TO_RUN)
+    return Outcome(stage, time.monotonic() - started, passed)
+
+
+def summary(outcomes: Sequence[Outcome]) -> str:
+    """A table of what ran, how long it took, and how it went."""
+    lines = ["", f"{'stage':<12} {'seconds':>8} {'budget':>7}"]
+    for outcome in outcomes:
+        stage = outcome.stage
+        note = "" if outcome.seconds <= stage.budget_s else ", over its budget"
+        how = "passed" if outcome.passed else "FAILED"
+        lines.append(
+            f"{stage.name:<12} {outcome.seconds:>8.1f} {stage.budget_s:>7.0f}  {how}{note}"
+        )
+    lines.append(f"{'together':<12} {sum(each.seconds for each in outcomes):>8.1f}")
+    return "\n".join(lines)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit status."""
+    names = [stage.name for stage in STAGES]
+    parser = argparse.ArgumentParser(description="Run the checks of this repository.")
+    parser.add_argument("stages", nargs="*", metavar="stage", help=", ".join(names))
+    parser.add_argument("--all", action="store_true", help="also the tests marked slow")
+    options = parser.parse_args(arguments)
+    unknown = set(options.stages) - set(names)
+    if unknown:
+        parser.error(f"no such stage: {', '.join(sorted(unknown))}; one of {', '.join(names)}")
+    outcomes = []
+    for stage in STAGES:
+        command = command_of(stage, slow=options.all)
+        if command is not None and (not options.stages or stage.name in options.stages):
+            outcomes.append(run(stage, command))
+    print(summary(outcomes), flush=True)
+    return 0 if all(outcome.passed for outcome in outcomes) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
