@@ -66,6 +66,11 @@ class ServerProcess:
         """End it with SIGKILL."""
         assert self._process is not None
         self._process.kill()
+        self.wait_killed()
+
+    def wait_killed(self) -> None:
+        """Wait until somebody's SIGKILL has ended it."""
+        assert self._process is not None
         assert self._process.wait() == -signal.SIGKILL
 
     def stop(self) -> int:
