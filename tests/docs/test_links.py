@@ -55,7 +55,7 @@ def test_every_test_that_is_named_exists(page: str) -> None:
         (found["path"] or found["linked_path"], found["name"] or found["linked_name"])
         for found in _TEST.finditer(text)
     ]
-    assert len(named) == text.count("](tests/") + text.count("::") > 0
+    assert len(named) == text.count(".py)") + text.count("::") > 0
     for path, name in named:
         tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))
         functions = {
