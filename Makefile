@@ -13,7 +13,7 @@ help: ## show this
 
 setup: ## install everything that is locked into .venv
 	@command -v uv >/dev/null || { python3 -m venv $(UV_VENV) && $(UV_VENV)/bin/pip install --quiet uv; }
-	uv sync --quiet --frozen
+	uv sync --frozen
 
 setup-conformance: setup ## build the runners of tests/conformance, in Node and Go, into build/
 	@sh tools/setup_conformance.sh
