@@ -116,6 +116,7 @@ class ActorType:
             hook for hook in HOOKS if getattr(cls, hook) is not getattr(Actor, hook)
         )
         self._static: Any = getattr(cls, "state", None)
+        self.has_vars = getattr(cls, "vars", None) is not None
         self.state_codec = self._make_codec()
         self._input: Any = self._input_type()
         try:
@@ -134,8 +135,8 @@ class ActorType:
         return copy.deepcopy(self._static)
 
     def make_vars(self) -> Any:
-        """New vars of a class with static vars; None without."""
-        static = getattr(self.cls, "vars", None)
+        """New vars of a class with static vars."""
+        static = self.cls.vars
         return static() if isinstance(static, type) else copy.deepcopy(static)
 
     def decode_input(self, encoding: int, data: bytes) -> Any:

@@ -82,10 +82,10 @@ class Limits:
     # Threads for @action(thread=True). Beyond: the turn waits for one.
     action_threads_max: int = 32
 
-    # Time limits of hooks, and of a turn whose action names none.
+    # Time limits of hooks, and of a turn whose action and class name none.
     hook_timeout_s: float = 5.0
     action_timeout_s: float = 60.0
-    # Idle time after which an activation leaves memory.
+    # Idle time after which an activation leaves memory, where its class names none.
     sleep_timeout_s: float = 30.0
     # A handler that holds the loop this long is logged with its stack.
     loop_block_warn_s: float = 0.5

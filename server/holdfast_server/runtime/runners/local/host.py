@@ -151,8 +151,9 @@ class LocalHost:
     # State
 
     @property
+    @_surfaced
     def vars(self) -> Any:
-        return self._instance.vars
+        return self._instance.get_vars()
 
     @_surfaced
     def get_state(self) -> Any:

@@ -25,7 +25,7 @@ from holdfast_server.runtime.runners.local.host import (
     enter_turn,
     leave_turn,
 )
-from holdfast_server.runtime.runners.local.state import LiveState
+from holdfast_server.runtime.runners.local.state import UNSET, LiveState
 from holdfast_server.runtime.runners.local.stream import LocalStream
 from holdfast_server.runtime.turn import Turn
 
@@ -47,7 +47,7 @@ class LocalInstance:
         self._info = info
         codec = info.type.state_codec
         self._state = LiveState(codec) if codec is not None else None
-        self.vars: Any = None
+        self.vars: Any = UNSET
         self.actor: Actor[Any, Any] = info.type.cls()
 
     # State
@@ -58,6 +58,13 @@ class LocalInstance:
                 errors.NOT_ENABLED, "the class defines no state", metadata={"what": "state"}
             )
         return self._state
+
+    def get_vars(self) -> Any:
+        if self.vars is UNSET:
+            raise HoldfastError(
+                errors.NOT_ENABLED, "the class defines no vars", metadata={"what": "vars"}
+            )
+        return self.vars
 
     def get_state(self, turn: Turn) -> Any:
         return self._declared_state().get(turn, bool(self.activation.mailbox.running))
@@ -128,7 +135,7 @@ class LocalInstance:
             self._load(turn, self._state, *stored)
         if actor_type.has_hook("create_vars"):
             self.vars = await self._hook("create_vars", turn, lambda: actor.create_vars(context))
-        else:
+        elif actor_type.has_vars:
             self.vars = actor_type.make_vars()
         if actor_type.has_hook("on_wake"):
             await self._hook("on_wake", turn, lambda: actor.on_wake(context))

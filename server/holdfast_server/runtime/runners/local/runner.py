@@ -10,6 +10,7 @@ from holdfast.actor import Actor
 from holdfast.registry import ActionSpec, ActorType
 from holdfast_server.core import errors
 from holdfast_server.core.errors import HoldfastError
+from holdfast_server.core.limits import Limits
 from holdfast_server.core.values import Value
 from holdfast_server.runtime.activation import Activation
 from holdfast_server.runtime.node import Node
@@ -21,30 +22,43 @@ class LocalAction:
 
     __slots__ = ("buffered", "interleave", "read_only", "spec", "streaming", "timeout_s")
 
-    def __init__(self, spec: ActionSpec, cls: type[Actor[Any, Any]]) -> None:
+    def __init__(self, spec: ActionSpec, cls: type[Actor[Any, Any]], timeout_s: float) -> None:
         self.spec = spec
         self.read_only = spec.read_only
         # A thread beside turns on the loop would race them for the live state.
         self.interleave = (spec.interleave or cls.interleave) and not spec.thread
         self.streaming = spec.kind == "stream"
         self.buffered = (spec.durability or cls.durability) == "buffered"
-        self.timeout_s = spec.timeout_s if spec.timeout_s is not None else cls.action_timeout_s
+        self.timeout_s = timeout_s if spec.timeout_s is None else spec.timeout_s
+
+
+def _option(cls: type[Actor[Any, Any]], name: str, default: Any) -> Any:
+    """An option of a class; what the server is set to where the class says nothing."""
+    for base in cls.__mro__:
+        if base is Actor:
+            break
+        if name in vars(base):
+            return vars(base)[name]
+    return default
 
 
 class LocalInfo:
     """ActorInfo over an SDK ActorType."""
 
-    def __init__(self, actor_type: ActorType) -> None:
+    def __init__(self, actor_type: ActorType, limits: Limits) -> None:
         self.type = actor_type
         self.name = actor_type.name
         cls = actor_type.cls
-        self.sleep_timeout_s = float(cls.sleep_timeout_s)
+        self.sleep_timeout_s = float(_option(cls, "sleep_timeout_s", limits.sleep_timeout_s))
+        timeout_s = float(_option(cls, "action_timeout_s", limits.action_timeout_s))
         self.mailbox_max = cls.mailbox_max
         self.interleave = cls.interleave
         self.reentrant = cls.reentrant
         self.transforms = actor_type.has_hook("on_before_action_response")
         self.watches_state = actor_type.has_hook("on_state_change")
-        self._actions = {name: LocalAction(spec, cls) for name, spec in actor_type.actions.items()}
+        self._actions = {
+            name: LocalAction(spec, cls, timeout_s) for name, spec in actor_type.actions.items()
+        }
 
     def action(self, name: str) -> LocalAction:
         action = self._actions.get(name)
@@ -76,7 +90,9 @@ class LocalRunner:
     """Makes instances of the registry's classes."""
 
     def __init__(self, types: Mapping[str, ActorType], node: Node) -> None:
-        self._infos = {name: LocalInfo(actor_type) for name, actor_type in types.items()}
+        self._infos = {
+            name: LocalInfo(actor_type, node.limits) for name, actor_type in types.items()
+        }
         self.node = node
         self.name_of: dict[type, str] = {actor_type.cls: name for name, actor_type in types.items()}
 

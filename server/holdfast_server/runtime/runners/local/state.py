@@ -22,7 +22,8 @@ from holdfast_server.core.errors import HoldfastError
 from holdfast_server.core.mailbox import Mode
 from holdfast_server.runtime.turn import Turn
 
-_UNSET: Any = object()
+# Stands for what has not been made.
+UNSET: Any = object()
 
 
 class View(NamedTuple):
@@ -39,7 +40,7 @@ class LiveState:
 
     def __init__(self, codec: StateCodec) -> None:
         self._codec = codec
-        self._live: Any = _UNSET
+        self._live: Any = UNSET
         self._shared: tuple[bytes, View] | None = None
         self.encoded: bytes | None = None
 
@@ -72,7 +73,7 @@ class LiveState:
         if turn.mode is Mode.READ_ONLY:
             self._check_unchanged(turn)
             return None
-        if self._live is _UNSET:
+        if self._live is UNSET:
             return None
         data = self._encode(self._live)
         return None if data == self.encoded else data
@@ -86,7 +87,7 @@ class LiveState:
         view = turn.view
         if turn.mode is not Mode.READ_ONLY:
             if turn.touched:
-                self._live = _UNSET
+                self._live = UNSET
         elif isinstance(view, View):
             self._drop(view)
 
@@ -96,7 +97,7 @@ class LiveState:
         return self._live
 
     def _get_live(self) -> Any:
-        if self._live is _UNSET:
+        if self._live is UNSET:
             if self.encoded is None:
                 raise HoldfastError(errors.NOT_ENABLED, "the state is not created yet")
             self._live = self._codec.decode(self.encoded)
@@ -129,7 +130,7 @@ class LiveState:
 
     def _drop(self, view: View) -> None:
         if view.state is self._live:
-            self._live = _UNSET
+            self._live = UNSET
         else:
             self._shared = None
 
