@@ -22,7 +22,7 @@ from google.protobuf.message import DecodeError as ProtobufDecodeError
 from google.rpc import error_details_pb2, status_pb2
 
 from holdfast._retry import Backoff, Sequence
-from holdfast._trace import traceparent
+from holdfast._trace import trace_headers
 from holdfast._transport import ActorInfo, Call, Encoded, Lifecycle, ListQuery, Reply, Target
 from holdfast.errors import ActorError, HoldfastError
 from holdfast.v1 import actor_pb2, actor_service_pb2, kv_service_pb2, payload_pb2
@@ -356,12 +356,9 @@ class GrpcTransport:
             }
 
     def _metadata(self) -> tuple[tuple[str, str], ...]:
-        metadata: list[tuple[str, str]] = []
+        metadata = trace_headers()
         if self._token is not None:
             metadata.append(("authorization", f"Bearer {self._token}"))
-        trace = traceparent()
-        if trace is not None:
-            metadata.append(("traceparent", trace))
         return tuple(metadata)
 
     async def _unary(

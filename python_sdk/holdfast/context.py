@@ -206,7 +206,7 @@ class Context(Generic[S, C]):
 
     @property
     def log(self) -> logging.LoggerAdapter[logging.Logger]:
-        """A logger that names this actor."""
+        """A logger whose lines name this actor, the action and the trace."""
         return self._host.log
 
     @property

@@ -31,8 +31,8 @@ class ActorServiceStub(object):
     Every request has a `namespace` ("default" when empty). Every mutating
     request takes an idempotency key: with one, a retry is answered with the same
     bytes or refused and never runs twice; without one, it may run again.
-    Deadlines are gRPC deadlines. Trace context is read from the `traceparent`
-    metadata, a token from `authorization: Bearer`.
+    Deadlines are gRPC deadlines. Trace context is read from the `traceparent` and
+    `tracestate` metadata (W3C), a token from `authorization: Bearer`.
     """
 
     def __init__(self, channel):
@@ -89,8 +89,8 @@ class ActorServiceServicer(object):
     Every request has a `namespace` ("default" when empty). Every mutating
     request takes an idempotency key: with one, a retry is answered with the same
     bytes or refused and never runs twice; without one, it may run again.
-    Deadlines are gRPC deadlines. Trace context is read from the `traceparent`
-    metadata, a token from `authorization: Bearer`.
+    Deadlines are gRPC deadlines. Trace context is read from the `traceparent` and
+    `tracestate` metadata (W3C), a token from `authorization: Bearer`.
     """
 
     def CreateActor(self, request, context):
@@ -225,8 +225,8 @@ class ActorService(object):
     Every request has a `namespace` ("default" when empty). Every mutating
     request takes an idempotency key: with one, a retry is answered with the same
     bytes or refused and never runs twice; without one, it may run again.
-    Deadlines are gRPC deadlines. Trace context is read from the `traceparent`
-    metadata, a token from `authorization: Bearer`.
+    Deadlines are gRPC deadlines. Trace context is read from the `traceparent` and
+    `tracestate` metadata (W3C), a token from `authorization: Bearer`.
     """
 
     @staticmethod

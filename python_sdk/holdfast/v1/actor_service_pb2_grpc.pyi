@@ -32,8 +32,8 @@ class ActorServiceStub:
     Every request has a `namespace` ("default" when empty). Every mutating
     request takes an idempotency key: with one, a retry is answered with the same
     bytes or refused and never runs twice; without one, it may run again.
-    Deadlines are gRPC deadlines. Trace context is read from the `traceparent`
-    metadata, a token from `authorization: Bearer`.
+    Deadlines are gRPC deadlines. Trace context is read from the `traceparent` and
+    `tracestate` metadata (W3C), a token from `authorization: Bearer`.
     """
 
     @_typing.overload
@@ -91,8 +91,8 @@ class ActorServiceAsyncStub(ActorServiceStub):
     Every request has a `namespace` ("default" when empty). Every mutating
     request takes an idempotency key: with one, a retry is answered with the same
     bytes or refused and never runs twice; without one, it may run again.
-    Deadlines are gRPC deadlines. Trace context is read from the `traceparent`
-    metadata, a token from `authorization: Bearer`.
+    Deadlines are gRPC deadlines. Trace context is read from the `traceparent` and
+    `tracestate` metadata (W3C), a token from `authorization: Bearer`.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -146,8 +146,8 @@ class ActorServiceServicer(metaclass=_abc_1.ABCMeta):
     Every request has a `namespace` ("default" when empty). Every mutating
     request takes an idempotency key: with one, a retry is answered with the same
     bytes or refused and never runs twice; without one, it may run again.
-    Deadlines are gRPC deadlines. Trace context is read from the `traceparent`
-    metadata, a token from `authorization: Bearer`.
+    Deadlines are gRPC deadlines. Trace context is read from the `traceparent` and
+    `tracestate` metadata (W3C), a token from `authorization: Bearer`.
     """
 
     @_abc_1.abstractmethod

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from holdfast_server.core.ids import Address
+from holdfast_server.core.trace import NO_TRACE, TraceContext
 from holdfast_server.core.values import Durability, Value
 
 
@@ -50,7 +51,7 @@ class Call:
     accept: int = 0
     key: CallKey | None = None
     deadline: float | None = None
-    traceparent: str = ""
+    trace: TraceContext = NO_TRACE
     # The outbox row this call delivers: sender id and number.
     sent: tuple[bytes, int] | None = None
     # The turn (opaque to the core) that waits for this call.

@@ -12,14 +12,9 @@ from holdfast_server.core.call import Call, Target
 from holdfast_server.core.errors import HoldfastError, invalid
 from holdfast_server.core.ids import check_name, format_actor_id, parse_actor_id
 from holdfast_server.core.limits import Limits
-from holdfast_server.rpc.convert import (
-    Converter,
-    actor_of,
-    deadline_of,
-    payload_of,
-    traceparent_of,
-)
+from holdfast_server.rpc.convert import Converter, actor_of, deadline_of, payload_of
 from holdfast_server.rpc.guard import Context, streaming, unary
+from holdfast_server.rpc.trace import trace_of
 from holdfast_server.runtime import lifecycle
 from holdfast_server.runtime.node import Node
 from holdfast_server.store.keys import directory_prefix
@@ -86,7 +81,7 @@ class ActorService(actor_service_pb2_grpc.ActorServiceServicer):
             action=lifecycle.DESTROY,
             key=self._convert.idempotency(request),
             deadline=deadline_of(context),
-            traceparent=traceparent_of(context),
+            trace=trace_of(context),
         )
         actor_id = await self._node.destroy(call)
         return pb.DestroyActorResponse(actor_id=format_actor_id(actor_id))
@@ -132,7 +127,7 @@ class ActorService(actor_service_pb2_grpc.ActorServiceServicer):
             args=given,
             key=self._convert.idempotency(request),
             deadline=deadline_of(context),
-            traceparent=traceparent_of(context),
+            trace=trace_of(context),
         )
         actor_id, record, created = await self._node.create(call)
         return actor_of(actor_id, record), created

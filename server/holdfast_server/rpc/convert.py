@@ -19,6 +19,7 @@ from holdfast_server.core.errors import HoldfastError, invalid
 from holdfast_server.core.ids import Address, check_key, check_name, format_actor_id, parse_actor_id
 from holdfast_server.core.limits import Limits
 from holdfast_server.core.values import ENCODINGS, Value
+from holdfast_server.rpc.trace import trace_of
 
 _CODES = {code.name: code for code in grpc.StatusCode}
 # Implementations of gRPC refuse more than 8 KiB of headers by default, and the caller would
@@ -144,7 +145,7 @@ class Converter:
             accept=self.accept(request.accept_encoding),
             key=self.idempotency(request),
             deadline=deadline_of(context),
-            traceparent=traceparent_of(context),
+            trace=trace_of(context),
         )
 
 
@@ -152,13 +153,6 @@ def deadline_of(context: grpc.aio.ServicerContext[Any, Any]) -> float | None:
     """The caller's deadline in the loop's time."""
     left = context.time_remaining()
     return None if left is None else asyncio.get_running_loop().time() + left
-
-
-def traceparent_of(context: grpc.aio.ServicerContext[Any, Any]) -> str:
-    for name, value in context.invocation_metadata() or ():
-        if name == "traceparent":
-            return str(value)
-    return ""
 
 
 def payload_of(value: Value) -> payload_pb2.Payload:

@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("holdfast.actor")
 
+# The turn of the hooks that create or wake an actor.
+START = "$start"
+
 
 class Start(NamedTuple):
     """An actor being created or woken: the turn that does it, and its end."""
@@ -220,7 +223,7 @@ class Activation:
             if not self.actor_id and not create:
                 raise HoldfastError(errors.ACTOR_NOT_FOUND)
             start = self.start = Start(
-                Turn(self, Mode.EXCLUSIVE, turn.deadline, turn.traceparent),
+                Turn(self, Mode.EXCLUSIVE, turn.deadline, START, turn.trace),
                 self.node.loop.create_future(),
             )
             try:

@@ -17,6 +17,7 @@ from holdfast_server.core import errors
 from holdfast_server.core.call import Answer, Call
 from holdfast_server.core.errors import HoldfastError
 from holdfast_server.core.mailbox import Mode
+from holdfast_server.core.trace import Cause
 from holdfast_server.core.values import Durability, Value
 from holdfast_server.runtime.deadline import run_until
 from holdfast_server.runtime.turn import ReplyWriter, Turn
@@ -79,7 +80,8 @@ def make_turn(activation: Activation, call: Call, action: ActionInfo) -> Turn:
         if call.deadline <= now:
             raise HoldfastError(errors.DEADLINE_EXCEEDED)
         deadline = min(deadline, call.deadline)
-    return Turn(activation, mode_of(action), deadline, call.traceparent)
+    cause = Cause.CALL if call.sent is None else Cause.SEND
+    return Turn(activation, mode_of(action), deadline, call.action, call.trace, cause)
 
 
 def check_target(activation: Activation, call: Call) -> None:

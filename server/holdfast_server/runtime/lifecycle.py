@@ -63,7 +63,7 @@ def _value_of(creation: Creation) -> Value:
 
 
 async def _run(activation: Activation, call: Call, reply: ReplyWriter | None) -> Answer:
-    turn = Turn(activation, Mode.EXCLUSIVE, call.deadline, call.traceparent)
+    turn = Turn(activation, Mode.EXCLUSIVE, call.deadline, call.action, call.trace)
     step = _destroy if call.action == DESTROY else _create
     origin = origin_of(call)
     try:

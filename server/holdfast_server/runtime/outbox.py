@@ -22,6 +22,7 @@ from holdfast_server.core import errors
 from holdfast_server.core.call import Call, Target
 from holdfast_server.core.errors import HoldfastError
 from holdfast_server.core.ids import Address, scope_of
+from holdfast_server.core.trace import TraceContext
 from holdfast_server.core.values import Value
 from holdfast_server.store import keys
 from holdfast_server.store.api import Batch
@@ -229,7 +230,7 @@ class Outbox:
             action=record.action,
             args=Value(record.encoding, record.args),
             kwargs=Value(record.encoding, record.kwargs) if record.kwargs else None,
-            traceparent=record.traceparent,
+            trace=TraceContext(record.traceparent, record.tracestate),
             sent=(sender_id, keys.parse_send_key(row_key)[2]),
         )
         size = record.ByteSize()

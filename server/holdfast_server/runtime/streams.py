@@ -127,8 +127,9 @@ class _Stream:
     async def _close(self, run: StreamRun) -> None:
         """The reader has gone: let the handler's `finally` run, as a turn."""
         activation = self._activation
-        limit_s = activation.node.limits.hook_timeout_s
-        turn = Turn(activation, mode_of(self._action), activation.node.loop.time() + limit_s, "")
+        call, deadline = self._call, activation.node.loop.time()
+        deadline += activation.node.limits.hook_timeout_s
+        turn = Turn(activation, mode_of(self._action), deadline, call.action, call.trace)
         closed = False
         try:
             async with activation.holding(turn, None):

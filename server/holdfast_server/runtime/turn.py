@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 from holdfast_server.core import errors
 from holdfast_server.core.errors import HoldfastError
 from holdfast_server.core.mailbox import Mode
+from holdfast_server.core.trace import Cause, TraceContext
 from holdfast_server.core.waits import Holder
 from holdfast_server.runtime.kv import KvView
 from holdfast_server.store.api import Batch
@@ -46,9 +47,11 @@ class Turn:
     """Effects of one run of a handler, and its place in the graph of waits."""
 
     __slots__ = (
+        "action",
         "activation",
         "actor_id",
         "admitted",
+        "cause",
         "committed",
         "creating",
         "deadline",
@@ -68,17 +71,27 @@ class Turn:
         "targets",
         "task",
         "touched",
-        "traceparent",
+        "trace",
         "view",
     )
 
     def __init__(
-        self, activation: Activation, mode: Mode, deadline: float | None, traceparent: str
+        self,
+        activation: Activation,
+        mode: Mode,
+        deadline: float | None,
+        action: str,
+        trace: TraceContext,
+        cause: Cause = Cause.CALL,
     ) -> None:
         self.activation = activation
         self.mode = mode
         self.deadline = deadline
-        self.traceparent = traceparent
+        # What it runs: an action, or a name with "$" for what is none.
+        self.action = action
+        # What it comes from; what it passes on to the turns that it causes.
+        self.trace = trace
+        self.cause = cause
         self.kv_view: KvView | None = None
         self.sends: list[records.SendRecord] | None = None
         # Lanes of the outbox to wake after the commit; the row this turn delivers.

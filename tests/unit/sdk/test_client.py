@@ -234,13 +234,20 @@ async def test_token_and_trace_travel_as_metadata(monkeypatch: pytest.MonkeyPatc
     async with running(token="open sesame") as (server, client):
         await client.get("geometry", "one").add(1)
         span = trace.NonRecordingSpan(
-            trace.SpanContext(trace_id=0xABC, span_id=0xDEF, is_remote=False, trace_flags=1)  # type: ignore[arg-type]
+            trace.SpanContext(
+                trace_id=0xABC,
+                span_id=0xDEF,
+                is_remote=False,
+                trace_flags=trace.TraceFlags(1),
+                trace_state=trace.TraceState([("vendor", "1"), ("other", "2")]),
+            )
         )
         with trace.use_span(span):
             await client.get("geometry", "one").add(1)
         assert server.metadata[0]["authorization"] == "Bearer open sesame"
-        assert "traceparent" not in server.metadata[0]
+        assert not {"traceparent", "tracestate"} & set(server.metadata[0])
         assert server.metadata[1]["traceparent"] == f"00-{0xABC:032x}-{0xDEF:016x}-01"
+        assert server.metadata[1]["tracestate"] == "vendor=1,other=2"
 
 
 async def test_names_that_are_no_actions() -> None:

@@ -205,6 +205,7 @@ class SendRecord(_message.Message):
     SENT_AT_MS_FIELD_NUMBER: _builtins.int
     SENDER_NAME_FIELD_NUMBER: _builtins.int
     SENDER_KEY_FIELD_NUMBER: _builtins.int
+    TRACESTATE_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     """Namespace of the target."""
     name: _builtins.str
@@ -229,6 +230,8 @@ class SendRecord(_message.Message):
     """Wall clock of the send, milliseconds."""
     sender_name: _builtins.str
     """Namespace, name and key of the sender, for lists and logs."""
+    tracestate: _builtins.str
+    """W3C tracestate that goes with the traceparent; empty for none."""
     @_builtins.property
     def key(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Parts of the target's key."""
@@ -254,10 +257,11 @@ class SendRecord(_message.Message):
         sent_at_ms: _builtins.int = ...,
         sender_name: _builtins.str = ...,
         sender_key: _abc.Iterable[_builtins.str] | None = ...,
+        tracestate: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "args", b"args", "attempts", b"attempts", "encoding", b"encoding", "key", b"key", "kwargs", b"kwargs", "last_error", b"last_error", "name", b"name", "namespace", b"namespace", "next_attempt_at_ms", b"next_attempt_at_ms", "sender_key", b"sender_key", "sender_name", b"sender_name", "sent_at_ms", b"sent_at_ms", "traceparent", b"traceparent"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "args", b"args", "attempts", b"attempts", "encoding", b"encoding", "key", b"key", "kwargs", b"kwargs", "last_error", b"last_error", "name", b"name", "namespace", b"namespace", "next_attempt_at_ms", b"next_attempt_at_ms", "sender_key", b"sender_key", "sender_name", b"sender_name", "sent_at_ms", b"sent_at_ms", "traceparent", b"traceparent", "tracestate", b"tracestate"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

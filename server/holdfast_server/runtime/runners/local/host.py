@@ -13,7 +13,6 @@ import functools
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager
-from contextvars import ContextVar, Token
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
@@ -23,9 +22,12 @@ from holdfast_server.core import errors
 from holdfast_server.core.errors import HoldfastError
 from holdfast_server.core.ids import check_key, format_actor_id
 from holdfast_server.core.mailbox import Mode
+from holdfast_server.core.trace import NO_TRACE, Cause
 from holdfast_server.runtime.execution import fail, finish
 from holdfast_server.runtime.kv import BYTES, TEXT
+from holdfast_server.runtime.runners.local.current import current_turn, enter_turn, leave_turn
 from holdfast_server.runtime.runners.local.failure import actor_error
+from holdfast_server.runtime.runners.local.logs import log_of
 from holdfast_server.runtime.runners.local.transport import InProcessTransport
 from holdfast_server.runtime.turn import Turn
 from holdfast_server.store.api import Batch
@@ -36,20 +38,11 @@ if TYPE_CHECKING:
 
     from holdfast_server.runtime.runners.local.instance import LocalInstance
 
-_log = logging.getLogger("holdfast.user")
-_current: ContextVar[Turn | None] = ContextVar("holdfast_turn", default=None)
+# The turn of an `async with c.turn()`.
+OWN_TURN = "$turn"
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-
-def enter_turn(turn: Turn) -> Token[Turn | None]:
-    """Code that runs now, and what it starts, belongs to `turn`."""
-    return _current.set(turn)
-
-
-def leave_turn(token: Token[Turn | None]) -> None:
-    _current.reset(token)
 
 
 def cancelled_from_outside() -> bool:
@@ -97,7 +90,7 @@ class LocalHost:
     @property
     def live_turn(self) -> Turn | None:
         """The turn that the running code may use; None outside one."""
-        turn = _current.get()
+        turn = current_turn()
         if turn is not None and not turn.ended and turn.instance is self._instance:
             return turn
         turn = self.current
@@ -129,9 +122,8 @@ class LocalHost:
 
     @property
     def log(self) -> logging.LoggerAdapter[logging.Logger]:
-        address = self._instance.activation.address
-        extra = {"actor": address.name, "key": list(address.key), "actor_id": self.actor_id}
-        return logging.LoggerAdapter(_log, extra)
+        instance = self._instance
+        return log_of(instance.activation.address, instance.actor_id, self.live_turn)
 
     @property
     def random(self) -> random.Random:
@@ -200,7 +192,8 @@ class LocalHost:
                 encoding=encoding,
                 args=payload.encode(list(args), encoding),
                 kwargs=payload.encode(kwargs, encoding) if kwargs else b"",
-                traceparent=turn.traceparent,
+                traceparent=turn.trace.parent,
+                tracestate=turn.trace.state,
                 sent_at_ms=activation.node.environment.clock.now_ms(),
                 sender_name=activation.address.name,
                 sender_key=activation.address.key,
@@ -232,7 +225,7 @@ class LocalHost:
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
         """A turn of its own for code outside one."""
-        instance, outer = self._instance, _current.get()
+        instance, outer = self._instance, current_turn()
         activation = instance.activation
         if (
             outer is not None
@@ -244,7 +237,8 @@ class LocalHost:
                 HoldfastError(errors.NO_TURN, "c.turn() inside a turn would wait for itself")
             )
         mode = Mode.INTERLEAVED if activation.info.interleave else Mode.EXCLUSIVE
-        turn = Turn(activation, mode, None, "")
+        trace = NO_TRACE if outer is None else outer.trace
+        turn = Turn(activation, mode, None, OWN_TURN, trace, Cause.SPAWN)
         activation.users += 1
         try:
             async with activation.holding(turn, None):

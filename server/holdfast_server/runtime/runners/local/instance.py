@@ -18,13 +18,9 @@ from holdfast_server.core.errors import HoldfastError
 from holdfast_server.core.values import Value
 from holdfast_server.runtime.activation import Activation
 from holdfast_server.runtime.runners.local.arguments import bind, encode
+from holdfast_server.runtime.runners.local.current import enter_turn, leave_turn
 from holdfast_server.runtime.runners.local.failure import outward
-from holdfast_server.runtime.runners.local.host import (
-    LocalHost,
-    cancelled_from_outside,
-    enter_turn,
-    leave_turn,
-)
+from holdfast_server.runtime.runners.local.host import LocalHost, cancelled_from_outside
 from holdfast_server.runtime.runners.local.state import UNSET, LiveState
 from holdfast_server.runtime.runners.local.stream import LocalStream
 from holdfast_server.runtime.turn import Turn

@@ -11,13 +11,9 @@ from holdfast_server.core.call import Call
 from holdfast_server.core.mailbox import Mode
 from holdfast_server.core.values import Value
 from holdfast_server.runtime.runners.local.arguments import bind, encode
+from holdfast_server.runtime.runners.local.current import enter_turn, leave_turn
 from holdfast_server.runtime.runners.local.failure import outward
-from holdfast_server.runtime.runners.local.host import (
-    LocalHost,
-    cancelled_from_outside,
-    enter_turn,
-    leave_turn,
-)
+from holdfast_server.runtime.runners.local.host import LocalHost, cancelled_from_outside
 from holdfast_server.runtime.turn import Turn
 
 if TYPE_CHECKING:

@@ -1,0 +1,77 @@
+"""Actors that call and tell each other, and say in which trace they ran."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+
+from holdfast import Actor, Context, UserError, action, setup
+
+
+@dataclass
+class Seen:
+    traces: list[str] = field(default_factory=list)
+
+
+def trace_of(c: Context[Seen]) -> str:
+    """Trace and span id, as the lines of `c.log` say them."""
+    extra = dict(c.log.extra or {})
+    return f"{extra.get('trace_id', '')}/{extra.get('span_id', '')}"
+
+
+class Relay(Actor[Seen]):
+    """Passes on what it is told, and remembers in which trace."""
+
+    state = Seen
+
+    @action
+    async def note(self, c: Context[Seen]) -> str:
+        c.state.traces.append(trace_of(c))
+        return c.state.traces[-1]
+
+    @action(read_only=True)
+    def traces(self, c: Context[Seen]) -> list[str]:
+        return c.state.traces
+
+    @action
+    async def ask(self, c: Context[Seen], other: str) -> str:
+        c.state.traces.append(trace_of(c))
+        return await c.client.get_or_create(Relay, [other]).note()
+
+    @action
+    async def tell(self, c: Context[Seen], other: str, what: str = "note") -> str:
+        c.send(Relay, [other], what)
+        return trace_of(c)
+
+    @action
+    async def refuse(self, c: Context[Seen], secret: str = "") -> None:
+        raise UserError(f"no {secret}", code="refused")
+
+    @action
+    async def crash(self, c: Context[Seen], secret: str = "") -> None:
+        raise ValueError(secret)
+
+    @action
+    async def log(self, c: Context[Seen]) -> None:
+        c.log.info("from the actor", extra={"step": 1})
+        logging.getLogger("somebody.else").warning("from a library")
+
+    @action
+    async def walk(self, c: Context[Seen], steps: int) -> AsyncIterator[str]:
+        for _ in range(steps):
+            c.state.traces.append(trace_of(c))
+            yield trace_of(c)
+
+    @action
+    async def work_on(self, c: Context[Seen]) -> str:
+        asyncio.get_running_loop().create_task(self._work(c))
+        return trace_of(c)
+
+    async def _work(self, c: Context[Seen]) -> None:
+        async with c.turn():
+            c.state.traces.append(trace_of(c))
+
+
+registry = setup(use={"relay": Relay})
