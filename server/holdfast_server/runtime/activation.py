@@ -132,6 +132,8 @@ class Activation:
 
     async def hold(self, turn: Turn, origin: Turn | None) -> None:
         """Wait in the mailbox until `turn` has the actor; fails on a call cycle."""
+        observer = self.node.observer
+        observer.turn_began(turn)
         if origin is not None:
             origin.call_begins(self)
         try:
@@ -140,9 +142,11 @@ class Activation:
             if not self.live:
                 self._end(turn)
                 raise self._gone()
-        except BaseException:
+        except BaseException as error:
             if origin is not None:
                 origin.call_ended(self)
+            observer.turn_failed(turn, error)
+            observer.turn_ended(turn)
             raise
 
     def release(self, turn: Turn, origin: Turn | None) -> None:
@@ -150,6 +154,7 @@ class Activation:
         self._end(turn)
         if origin is not None:
             origin.call_ended(self)
+        self.node.observer.turn_ended(turn)
 
     @asynccontextmanager
     async def holding(self, turn: Turn, origin: Turn | None) -> AsyncIterator[None]:
@@ -157,6 +162,9 @@ class Activation:
         await self.hold(turn, origin)
         try:
             yield
+        except BaseException as error:
+            self.node.observer.turn_failed(turn, error)
+            raise
         finally:
             self.release(turn, origin)
 
@@ -179,7 +187,9 @@ class Activation:
             raise HoldfastError(errors.ACTOR_OVERLOADED) from None
 
     async def _wait(self, turn: Turn) -> None:
-        admitted = turn.admitted = self.node.loop.create_future()
+        loop = self.node.loop
+        admitted, since = loop.create_future(), loop.time()
+        turn.admitted = admitted
         try:
             async with Expiring(turn.deadline):
                 await admitted
@@ -189,6 +199,8 @@ class Activation:
             else:
                 self._admit(self.mailbox.withdraw(turn))
             raise
+        if turn.span is not None:
+            self.node.observer.turn_admitted(turn, loop.time() - since)
 
     @staticmethod
     def _admit(admitted: list[Turn]) -> None:
@@ -222,14 +234,18 @@ class Activation:
                 continue
             if not self.actor_id and not create:
                 raise HoldfastError(errors.ACTOR_NOT_FOUND)
-            start = self.start = Start(
-                Turn(self, Mode.EXCLUSIVE, turn.deadline, START, turn.trace),
-                self.node.loop.create_future(),
-            )
+            starter = Turn(self, Mode.EXCLUSIVE, turn.deadline, START, turn.trace)
+            start = self.start = Start(starter, self.node.loop.create_future())
+            observer = self.node.observer
+            observer.turn_began(starter)
             try:
                 async with Expiring(turn.deadline):
-                    return await self._start(start.turn, value, on_created)
+                    return await self._start(starter, value, on_created)
+            except BaseException as error:
+                observer.turn_failed(starter, error)
+                raise
             finally:
+                observer.turn_ended(starter)
                 start.ended.set_result(None)
                 self.start = None
         return False
@@ -343,8 +359,11 @@ class Activation:
         else:
             done = Durability.NONE
         lanes, turn.lanes = turn.lanes, None
+        watched: object = None
 
         def release(error: HoldfastError | None) -> None:
+            if watched is not None:
+                node.observer.commit_ended(watched, node.committer.group, error)
             if error is None and lanes is not None:
                 for lane in lanes:
                     node.outbox.wake(lane)
@@ -358,6 +377,8 @@ class Activation:
                 future.exception()
 
         self.last_commit = node.committer.submit(batch, self.epoch, release, buffered=buffered)
+        if turn.span is not None:
+            watched = node.observer.commit_began(turn, len(batch.ops), batch.size)
         if turn.encoded is not None:
             assert turn.instance is not None
             turn.instance.keep_state(turn)

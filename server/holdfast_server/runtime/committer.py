@@ -54,6 +54,8 @@ class Committer:
         self.submitted = 0
         self.written = 0
         self.synced = 0
+        # Of the batches that are released now: how many went together.
+        self.group = 0
 
     @property
     def epoch(self) -> int:
@@ -95,6 +97,7 @@ class Committer:
             self._fail(error)
             return
         self.written += len(group)
+        self.group = len(group)
         for _, release, buffered in group:
             if buffered and release is not None:
                 release(None)
@@ -155,6 +158,7 @@ class Committer:
     def _start_sync_of_rest(self, count: int) -> None:
         released = [self._written.popleft() for _ in range(count)]
         self._start_sync()
+        self.group = count
         for release in released:
             if release is not None:
                 release(None)

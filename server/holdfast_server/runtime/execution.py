@@ -64,6 +64,9 @@ async def run_action(
             turn.begin(activation.instance, activation.actor_id, reply, call.sent)
             value = await _invoke(activation, turn, call)
             durable = await finish(activation, turn, value, buffered=action.buffered)
+        except BaseException as error:
+            activation.node.observer.turn_failed(turn, error)
+            raise
         finally:
             activation.release(turn, origin)
     except HoldfastError as error:

@@ -35,6 +35,7 @@ from holdfast_server.store import keys
 from holdfast_server.store.api import CorruptRecordError, Store, StoreError
 from holdfast_server.store.decode import decode
 from holdfast_server.store.v1 import records_pb2 as records
+from holdfast_server.telemetry.observer import SILENT, Observer
 
 log = logging.getLogger("holdfast.node")
 
@@ -52,12 +53,14 @@ class Node:
         limits: Limits,
         namespaces: frozenset[str],
         loop: asyncio.AbstractEventLoop,
+        observer: Observer = SILENT,
     ) -> None:
         self.store = store
         self.environment = environment
         self.limits = limits
         self.namespaces = namespaces
         self.loop = loop
+        self.observer = observer
         self.runner: Runner
         self.closed = False
         self.draining = False

@@ -22,6 +22,7 @@ from holdfast_server.store.api import Batch
 from holdfast_server.store.v1 import records_pb2 as records
 
 if TYPE_CHECKING:
+    from holdfast_server.core.ids import Address
     from holdfast_server.core.values import Durability, Value
     from holdfast_server.runtime.activation import Activation
     from holdfast_server.runtime.runners.api import Instance
@@ -67,6 +68,7 @@ class Turn:
         "reply",
         "sends",
         "sent",
+        "span",
         "streams",
         "targets",
         "task",
@@ -92,6 +94,8 @@ class Turn:
         # What it comes from; what it passes on to the turns that it causes.
         self.trace = trace
         self.cause = cause
+        # The observer's own; None for a turn that nobody watches.
+        self.span: object = None
         self.kv_view: KvView | None = None
         self.sends: list[records.SendRecord] | None = None
         # Lanes of the outbox to wake after the commit; the row this turn delivers.
@@ -133,6 +137,10 @@ class Turn:
         """The handler is about to be entered."""
         assert instance is not None
         self.instance, self.actor_id, self.reply, self.sent = instance, actor_id, reply, sent
+
+    @property
+    def address(self) -> Address:
+        return self.activation.address
 
     # The graph of waits
 

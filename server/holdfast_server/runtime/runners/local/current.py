@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from contextvars import ContextVar, Token
 
+from holdfast_server.core.trace import NO_TRACE, TraceContext
 from holdfast_server.runtime.turn import Turn
+
+Entered = tuple[Token[Turn | None], Turn, object]
 
 _current: ContextVar[Turn | None] = ContextVar("holdfast_turn", default=None)
 
@@ -14,11 +17,24 @@ def current_turn() -> Turn | None:
     return _current.get()
 
 
-def enter_turn(turn: Turn) -> Token[Turn | None]:
+def enter_turn(turn: Turn) -> Entered:
     """Code that runs now, and what it starts, belongs to `turn`."""
-    return _current.set(turn)
+    watched = None
+    if turn.span is not None:
+        watched = turn.activation.node.observer.turn_entered(turn)
+    return _current.set(turn), turn, watched
 
 
-def leave_turn(token: Token[Turn | None]) -> None:
+def leave_turn(entered: Entered) -> None:
     """The code goes on outside the turn that it entered."""
+    token, turn, watched = entered
     _current.reset(token)
+    if turn.span is not None:
+        turn.activation.node.observer.turn_left(turn, watched)
+
+
+def passed_on(turn: Turn | None) -> TraceContext:
+    """The trace context for what the code of `turn`, as it runs now, calls or sends."""
+    if turn is None:
+        return NO_TRACE
+    return turn.trace if turn.span is None else turn.activation.node.observer.passed_on(turn)

@@ -25,7 +25,12 @@ from holdfast_server.core.mailbox import Mode
 from holdfast_server.core.trace import NO_TRACE, Cause
 from holdfast_server.runtime.execution import fail, finish
 from holdfast_server.runtime.kv import BYTES, TEXT
-from holdfast_server.runtime.runners.local.current import current_turn, enter_turn, leave_turn
+from holdfast_server.runtime.runners.local.current import (
+    current_turn,
+    enter_turn,
+    leave_turn,
+    passed_on,
+)
 from holdfast_server.runtime.runners.local.failure import actor_error
 from holdfast_server.runtime.runners.local.logs import log_of
 from holdfast_server.runtime.runners.local.transport import InProcessTransport
@@ -182,7 +187,7 @@ class LocalHost:
             raise HoldfastError(errors.ACTION_WRONG_KIND, "a streaming action cannot be sent to")
         parts = tuple(key)
         check_key(parts, "key", activation.node.limits)
-        encoding = payload.Encoding.MSGPACK
+        encoding, trace = payload.Encoding.MSGPACK, passed_on(turn)
         turn.send(
             records.SendRecord(
                 namespace=activation.address.namespace,
@@ -192,8 +197,8 @@ class LocalHost:
                 encoding=encoding,
                 args=payload.encode(list(args), encoding),
                 kwargs=payload.encode(kwargs, encoding) if kwargs else b"",
-                traceparent=turn.trace.parent,
-                tracestate=turn.trace.state,
+                traceparent=trace.parent,
+                tracestate=trace.state,
                 sent_at_ms=activation.node.environment.clock.now_ms(),
                 sender_name=activation.address.name,
                 sender_key=activation.address.key,

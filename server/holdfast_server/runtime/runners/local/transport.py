@@ -16,9 +16,9 @@ from holdfast import _transport as wire
 from holdfast_server.core import call as core
 from holdfast_server.core.errors import HoldfastError, invalid
 from holdfast_server.core.ids import Address, check_key, format_actor_id, parse_actor_id
-from holdfast_server.core.trace import NO_TRACE
 from holdfast_server.core.values import Value
 from holdfast_server.runtime import lifecycle
+from holdfast_server.runtime.runners.local.current import passed_on
 from holdfast_server.runtime.runners.local.failure import actor_error
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ class InProcessTransport:
             action=action,
             args=target.input,
             deadline=self._deadline(turn, request.timeout),
-            trace=turn.trace if turn is not None else NO_TRACE,
+            trace=passed_on(turn),
             origin=turn,
         )
 
@@ -158,7 +158,7 @@ class InProcessTransport:
             kwargs=_value(call.kwargs),
             accept=call.accept,
             deadline=self._deadline(turn, call.timeout),
-            trace=turn.trace if turn is not None else NO_TRACE,
+            trace=passed_on(turn),
             origin=turn,
         )
 
