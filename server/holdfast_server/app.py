@@ -11,7 +11,7 @@ import signal
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -31,12 +31,18 @@ from holdfast_server.config import Config, load
 from holdfast_server.rpc.actor_service import ActorService
 from holdfast_server.rpc.convert import Converter
 from holdfast_server.rpc.dead_letter_service import DeadLetterService
+from holdfast_server.rpc.interceptors.tracing import TracingInterceptor
 from holdfast_server.rpc.kv_service import KvService
 from holdfast_server.runtime.environment import Environment
 from holdfast_server.runtime.node import Node
 from holdfast_server.runtime.runners.local import LocalRunner
 from holdfast_server.store.api import Store
 from holdfast_server.store.rocks import RocksStore
+from holdfast_server.telemetry.observer import SILENT
+from holdfast_server.telemetry.tracing import open_tracing
+
+if TYPE_CHECKING:
+    from holdfast_server.telemetry.provider import Tracing
 
 log = logging.getLogger("holdfast.server")
 
@@ -74,6 +80,7 @@ class Server:
         self._registry = registry
         self._store = store
         self.port = 0
+        self.tracing: Tracing | None = None
 
     async def start(self) -> None:
         config = self.config
@@ -84,6 +91,7 @@ class Server:
             secret_bytes=secrets.token_bytes,
             threads=self._threads,
         )
+        self.tracing = open_tracing(os.environ, keys=config.trace_keys)
         if self._store is None:
             self._store = RocksStore(config.data)
         self.node = Node(
@@ -92,6 +100,7 @@ class Server:
             limits=config.limits,
             namespaces=config.namespaces,
             loop=asyncio.get_running_loop(),
+            observer=SILENT if self.tracing is None else self.tracing.observer,
         )
         self.node.start(LocalRunner(self._registry.types, self.node))
         await self._start_grpc()
@@ -99,14 +108,16 @@ class Server:
     async def _start_grpc(self) -> None:
         config = self.config
         size = config.limits.input_bytes_max + (1 << 20)
+        observing = [] if self.tracing is None else [TracingInterceptor(self.tracing.rpcs)]
         self._grpc = grpc.aio.server(
+            interceptors=observing,
             options=[
                 ("grpc.max_receive_message_length", size),
                 ("grpc.max_send_message_length", size),
                 ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
                 ("grpc.keepalive_permit_without_calls", 1),
                 ("grpc.so_reuseport", 0),
-            ]
+            ],
         )
         converter = Converter(config.limits, config.namespaces)
         actors = ActorService(self.node, converter, config.limits)
@@ -128,23 +139,29 @@ class Server:
             names = [*services, "grpc.health.v1.Health", reflection.SERVICE_NAME]
             reflection.enable_server_reflection(names, self._grpc)
         self.port = self._grpc.add_insecure_port(config.grpc)
+        if self.tracing is not None:
+            self.tracing.rpcs.listens(config.grpc.rpartition(":")[0].strip("[]"), self.port)
         await self._grpc.start()
         log.info("serving gRPC on %s", config.grpc)
 
     async def stop(self) -> None:
-        """Drain: NOT_SERVING, finish turns, sync, close."""
+        """Drain: NOT_SERVING, finish turns, sync, close, send the last spans."""
         await self._health.enter_graceful_shutdown()
         await self.node.drain()
         await self._grpc.stop(1.0)
         assert self._store is not None
         self._store.close()
         self._threads.close()
+        if self.tracing is not None:
+            await self.tracing.close(self.config.limits.trace_flush_timeout_s)
 
 
 async def run(registry: Registry, config: Config) -> None:
     """Serve until SIGTERM or SIGINT; a second signal exits at once."""
     server = Server(registry, config)
     await server.start()
+    if server.tracing is not None:
+        server.tracing.share()
     print(f"Holdfast serves gRPC on {config.grpc}, data in {config.data}", flush=True)
     stopped = asyncio.Event()
 

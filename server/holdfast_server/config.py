@@ -26,6 +26,8 @@ class Config:
     namespaces: frozenset[str] = frozenset({"default"})
     # Serve gRPC reflection. HOLDFAST_REFLECTION.
     reflection: bool = True
+    # Put the keys of actors on spans; they may hold what users wrote. HOLDFAST_TRACE_KEYS.
+    trace_keys: bool = False
     limits: Limits = field(default_factory=Limits)
 
 

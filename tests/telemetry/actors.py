@@ -7,6 +7,8 @@ import logging
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
+from opentelemetry import trace
+
 from holdfast import Actor, Context, UserError, action, setup
 
 
@@ -25,6 +27,8 @@ class Relay(Actor[Seen]):
     """Passes on what it is told, and remembers in which trace."""
 
     state = Seen
+    # Opens `hold`; the test's own.
+    gate: asyncio.Event
 
     @action
     async def note(self, c: Context[Seen]) -> str:
@@ -52,6 +56,25 @@ class Relay(Actor[Seen]):
     @action
     async def crash(self, c: Context[Seen], secret: str = "") -> None:
         raise ValueError(secret)
+
+    @action
+    async def hold(self, c: Context[Seen]) -> None:
+        await self.gate.wait()
+
+    @action
+    async def circle(self, c: Context[Seen], path: list[str]) -> None:
+        if path:
+            await c.client.get_or_create(Relay, [path[0]]).circle(path[1:])
+
+    @action(read_only=True)
+    def current(self, c: Context[Seen]) -> list[object]:
+        span = trace.get_current_span().get_span_context()
+        return [f"{span.trace_id:032x}/{span.span_id:016x}", span.trace_flags.sampled]
+
+    @action
+    async def plan(self, c: Context[Seen], other: str) -> str:
+        with trace.get_tracer("somebody.else").start_as_current_span("plan"):
+            return await c.client.get_or_create(Relay, [other]).note()
 
     @action
     async def log(self, c: Context[Seen]) -> None:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from typing import Any
 
 import grpc.aio
 import pytest
-from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, TraceState, use_span
 
 from holdfast.v1 import actor_pb2, actor_service_pb2
 from holdfast.v1.actor_service_pb2_grpc import ActorServiceStub
@@ -16,28 +14,9 @@ from holdfast_server.app import Server
 from holdfast_server.store import keys
 from holdfast_server.store.v1 import records_pb2 as records
 from tests.telemetry.actors import Relay
-from tests.telemetry.conftest import Start
+from tests.telemetry.conftest import SPAN_ID, TRACE_ID, Start, caller
 
-TRACE, SPAN = 0x4BF92F3577B34DA6A3CE929D0E0E4736, 0x00F067AA0BA902B7
-CALLER = f"{TRACE:032x}/{SPAN:016x}"
-
-
-def caller(state: str = "") -> Any:
-    """The span of a caller that samples."""
-    context = SpanContext(
-        TRACE,
-        SPAN,
-        is_remote=False,
-        trace_flags=TraceFlags(1),
-        trace_state=TraceState.from_header([state]),
-    )
-    return use_span(NonRecordingSpan(context))
-
-
-@pytest.fixture(autouse=True)
-def no_exporter(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in [name for name in os.environ if name.startswith("OTEL_")]:
-        monkeypatch.delenv(name)
+CALLER = f"{TRACE_ID}/{SPAN_ID}"
 
 
 async def test_a_call_is_passed_on_to_the_actors_that_it_calls(start: Start) -> None:
@@ -65,7 +44,7 @@ async def test_the_trace_is_stored_with_a_send(start: Start) -> None:
         # The target fails, so the row stays and waits for its next try.
         await client.get_or_create(Relay, ["a"]).tell("b", "crash")
     (record,) = sends(server)
-    assert record.traceparent == f"00-{TRACE:032x}-{SPAN:016x}-01"
+    assert record.traceparent == f"00-{TRACE_ID}-{SPAN_ID}-01"
     assert record.tracestate == "vendor=1"
 
 
@@ -81,7 +60,7 @@ async def test_streams_and_turns_of_their_own_are_passed_on_too(start: Start) ->
     assert traces[2] == CALLER
 
 
-@pytest.mark.parametrize("parent", ["nonsense", f"00-{'0' * 32}-{SPAN:016x}-01", "x" * 2000])
+@pytest.mark.parametrize("parent", ["nonsense", f"00-{'0' * 32}-{SPAN_ID}-01", "x" * 2000])
 async def test_a_malformed_traceparent_is_ignored(start: Start, parent: str) -> None:
     _, client = await start()
     request = actor_service_pb2.InvokeActionRequest(

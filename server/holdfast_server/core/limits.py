@@ -91,6 +91,8 @@ class Limits:
     loop_block_warn_s: float = 0.5
     # How long drain waits for running turns.
     drain_timeout_s: float = 25.0
+    # How long stop waits for the last spans to leave. Beyond: they are lost.
+    trace_flush_timeout_s: float = 5.0
     # Between two tries to reopen a failed store, and how long a call that comes
     # meanwhile waits for it. Beyond: STORE_UNAVAILABLE.
     store_reopen_s: float = 0.5

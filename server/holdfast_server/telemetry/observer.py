@@ -1,4 +1,4 @@
-"""What the runtime tells of itself while it works; by default nobody listens.
+"""What runtime and rpc tell of themselves while they work; by default nobody listens.
 
 Every method has a default that does nothing, so an observer overrides what it
 cares for, and the runtime needs no test whether there is one. Of every turn it
@@ -87,3 +87,25 @@ class Observer:
 
 
 SILENT: Final = Observer()
+
+
+class RpcSpan(Protocol):
+    """One RPC that is being observed."""
+
+    @property
+    def trace(self) -> TraceContext:
+        """What the turns of this RPC come from."""
+        ...
+
+    def ended(self, status: str, *, replayed: bool = False) -> None:
+        """The RPC was answered with this status, the name of a gRPC code."""
+        ...
+
+
+class RpcObserver(Protocol):
+    """Hears of RPCs."""
+
+    def rpc_began(self, method: str, trace: TraceContext, peer: str) -> RpcSpan | None:
+        """`method` is "/service/method", `trace` what the caller sent. None when
+        this RPC is not observed: then that context stands."""
+        ...
