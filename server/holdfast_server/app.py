@@ -35,9 +35,10 @@ from holdfast_server.rpc.interceptors.tracing import TracingInterceptor
 from holdfast_server.rpc.kv_service import KvService
 from holdfast_server.runtime.environment import Environment
 from holdfast_server.runtime.node import Node
-from holdfast_server.runtime.runners.local import LocalRunner
+from holdfast_server.runtime.runners.local import LocalRunner, current_fields
 from holdfast_server.store.api import Store
 from holdfast_server.store.rocks import RocksStore
+from holdfast_server.telemetry.logging import configure
 from holdfast_server.telemetry.observer import SILENT
 from holdfast_server.telemetry.tracing import open_tracing
 
@@ -179,5 +180,6 @@ async def run(registry: Registry, config: Config) -> None:
 
 def serve(registry: Registry, **flags: Any) -> None:
     """Run a server in this process until it is told to stop."""
-    logging.basicConfig(level=logging.INFO)
-    asyncio.run(run(registry, load(os.environ, **flags)))
+    config = load(os.environ, **flags)
+    configure(config.log_format, config.log_level, current_fields)
+    asyncio.run(run(registry, config))

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from holdfast_server.core.limits import Limits
+from holdfast_server.telemetry.logging import FORMATS, LEVELS
 
 
 class ConfigError(ValueError):
@@ -28,7 +29,19 @@ class Config:
     reflection: bool = True
     # Put the keys of actors on spans; they may hold what users wrote. HOLDFAST_TRACE_KEYS.
     trace_keys: bool = False
+    # Lines of the log: text, or json with one object a line. HOLDFAST_LOG_FORMAT.
+    log_format: str = "text"
+    # The least level that is logged: debug, info, warning, error. HOLDFAST_LOG_LEVEL.
+    log_level: str = "info"
     limits: Limits = field(default_factory=Limits)
+
+    def __post_init__(self) -> None:
+        for name, choices in (("log_format", FORMATS), ("log_level", LEVELS)):
+            if getattr(self, name) not in choices:
+                known = ", ".join(choices)
+                raise ConfigError(
+                    f"HOLDFAST_{name.upper()}: {getattr(self, name)!r} is not one of {known}"
+                )
 
 
 def load(environ: Mapping[str, str], **flags: Any) -> Config:

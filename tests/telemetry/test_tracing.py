@@ -11,8 +11,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from holdfast import ActorError, Client
 from holdfast_server.app import Server
 from holdfast_server.config import load
-from holdfast_server.core.call import Target
-from holdfast_server.core.ids import Address
+from holdfast_server.core.ids import Address, scope_of
 from holdfast_server.store.faults import FaultyStore
 from holdfast_server.store.memory import MemoryStore
 from holdfast_server.telemetry import names
@@ -186,9 +185,10 @@ async def test_a_turn_tells_how_long_it_waited(collector: Collector, start: Star
     relay, Relay.gate = client.get_or_create(Relay, ["a"]), asyncio.Event()
     await relay.note()
     holding, waiting = asyncio.create_task(relay.hold()), asyncio.create_task(relay.ask("b"))
-    mailbox = server.node.catalog.resolve(Target(address=RELAY_A)).mailbox
+    activation = server.node.find_scope(scope_of(RELAY_A))
+    assert activation is not None
     async with asyncio.timeout(10):
-        while not mailbox.waiting:
+        while not activation.mailbox.waiting:
             await relay.traces()
     Relay.gate.set()
     await asyncio.gather(holding, waiting)

@@ -1,0 +1,102 @@
+"""The server's log: lines of text for people, or of JSON for machines.
+
+Whoever logs, a library that an actor uses too, the line says which actor, which
+action and which trace it comes from: `context` tells what runs at that moment.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any, Final, TextIO
+
+FORMATS: Final = ("text", "json")
+LEVELS: Final = ("debug", "info", "warning", "error")
+
+Context = Callable[[], Mapping[str, Any]]
+
+# In this order, after what every line has.
+_KNOWN: Final[tuple[str, ...]] = ("actor", "key", "actor_id", "action", "trace_id", "span_id")
+_OWN: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+
+def configure(form: str, level: str, context: Context, stream: TextIO | None = None) -> None:
+    """Log what has this level or a higher one to `stream`, by default standard error.
+
+    An application that has set logging up keeps its own way. Called again, the
+    new settings hold.
+    """
+    root = logging.getLogger()
+    for handler in root.handlers:
+        if not isinstance(handler, ServerHandler):
+            return
+    handler = ServerHandler(context, stream)
+    handler.setFormatter(JsonFormatter() if form == "json" else TextFormatter())
+    root.handlers[:] = [handler]
+    root.setLevel(level.upper())
+
+
+class ServerHandler(logging.StreamHandler[TextIO]):
+    """Adds to a record where it comes from, unless it says so itself."""
+
+    def __init__(self, context: Context, stream: TextIO | None = None) -> None:
+        super().__init__(stream or sys.stderr)
+        self._context = context
+
+    def emit(self, record: logging.LogRecord) -> None:
+        known = vars(record)
+        for name, value in self._context().items():
+            known.setdefault(name, value)
+        super().emit(record)
+
+
+class JsonFormatter(logging.Formatter):
+    """One object a line; fields that a line was given as `extra` are fields of it."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        fields: dict[str, Any] = {
+            "time": _time(record),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+            **_fields(record),
+        }
+        if record.exc_info:
+            fields["exception"] = self.formatException(record.exc_info)
+        if record.stack_info:
+            fields["stack"] = self.formatStack(record.stack_info)
+        return _json(fields)
+
+
+class TextFormatter(logging.Formatter):
+    """The message, and behind it whatever fields the line has."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = f"{_time(record)} {record.levelname} {record.name}: {record.getMessage()}"
+        fields = [f"{name}={_json(value)}" for name, value in _fields(record).items()]
+        if fields:
+            line += f" [{' '.join(fields)}]"
+        if record.exc_info:
+            line += "\n" + self.formatException(record.exc_info)
+        if record.stack_info:
+            line += "\n" + self.formatStack(record.stack_info)
+        return line
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, default=str, ensure_ascii=False)
+
+
+def _time(record: logging.LogRecord) -> str:
+    at = datetime.fromtimestamp(record.created, UTC)
+    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _fields(record: logging.LogRecord) -> dict[str, Any]:
+    found = vars(record)
+    fields = {name: found[name] for name in _KNOWN if name in found}
+    fields.update((name, value) for name, value in found.items() if name not in _OWN)
+    return fields
