@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC
@@ -19,10 +19,11 @@ from typing import Any, Final, TypeVar
 import grpc
 import grpc.aio
 from google.protobuf.message import DecodeError as ProtobufDecodeError
+from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 
 from holdfast._retry import Backoff, Sequence
-from holdfast._trace import trace_headers
+from holdfast._trace import RpcObserver, trace_headers
 from holdfast._transport import ActorInfo, Call, Encoded, Lifecycle, ListQuery, Reply, Target
 from holdfast.errors import ActorError, HoldfastError
 from holdfast.v1 import actor_pb2, actor_service_pb2, kv_service_pb2, payload_pb2
@@ -197,6 +198,7 @@ class GrpcTransport:
         self._backoff = backoff
         self._sleep = sleep
         self._closed = False
+        self.observer: RpcObserver | None = None
         self._actors: Any = ActorServiceStub(channel)
         self._kv: Any = KvServiceStub(channel)
 
@@ -217,8 +219,14 @@ class GrpcTransport:
             )
         return Reply(_encoded(answer.result), answer.actor_id, answer.durability, answer.replayed)
 
-    async def stream(self, call: Call) -> AsyncIterator[Encoded]:
+    def stream(self, call: Call) -> AsyncGenerator[Encoded, None]:
         """Run a streaming action; closing the iterator cancels it."""
+        items = self._stream(call)
+        if self.observer is None:
+            return items
+        return self.observer.stream(actor_service_pb2.StreamActionRequest, items)
+
+    async def _stream(self, call: Call) -> AsyncGenerator[Encoded, None]:
         with self._keyed(call.idempotency_key) as key:
             request = actor_service_pb2.StreamActionRequest(
                 namespace=call.namespace,
@@ -362,7 +370,13 @@ class GrpcTransport:
         return tuple(metadata)
 
     async def _unary(
-        self, method: Callable[..., Awaitable[T]], request: object, timeout: float | None
+        self, method: Callable[..., Awaitable[T]], request: Message, timeout: float | None
+    ) -> T:
+        run = self._try(method, request, timeout)
+        return await (run if self.observer is None else self.observer.unary(type(request), run))
+
+    async def _try(
+        self, method: Callable[..., Awaitable[T]], request: Message, timeout: float | None
     ) -> T:
         tries = _Tries(self, timeout)
         while True:
@@ -417,6 +431,8 @@ class _Tries:
             delay = self._backoff.next(failure.retry_after_s)
             remaining = self.remaining()
             if remaining is None or delay < remaining:
+                if self._transport.observer is not None:
+                    self._transport.observer.retried(failure, delay)
                 await self._transport._sleep(delay)
                 return
         raise failure from error

@@ -1,9 +1,43 @@
-"""The trace context of the caller, as the W3C headers that carry it to a server.
+"""What a transport does for tracing: headers for the server, and word to an observer.
 
-Does nothing where opentelemetry-api is not installed or no span is current.
+The headers are those of W3C trace context. There are none where opentelemetry-api
+is not installed or no span is current. An observer is there only if the user has
+asked for one, with `holdfast.contrib.opentelemetry`.
 """
 
 from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Coroutine
+from typing import Any, Protocol, TypeVar
+
+from google.protobuf.message import Message
+
+from holdfast.errors import ActorError
+
+T = TypeVar("T")
+
+
+class RpcObserver(Protocol):
+    """Sees the RPCs of a transport, each one with all its tries.
+
+    `kind` is the type of the request, by which an RPC is known.
+    """
+
+    def unary(self, kind: type[Message], run: Coroutine[Any, Any, T]) -> Coroutine[Any, Any, T]:
+        """`run`, observed."""
+        ...
+
+    def stream(
+        self, kind: type[Message], items: AsyncGenerator[T, None]
+    ) -> AsyncGenerator[T, None]:
+        """`items`, observed."""
+        ...
+
+    def retried(self, error: ActorError, delay_s: float) -> None:
+        """A try has failed with `error`; the next comes in `delay_s` seconds. Called
+        while the RPC runs, in its context."""
+        ...
+
 
 try:
     from opentelemetry import trace as _trace

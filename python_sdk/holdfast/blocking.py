@@ -30,6 +30,7 @@ from holdfast.errors import HoldfastError
 
 if TYPE_CHECKING:
     from holdfast._grpc import TlsConfig
+    from holdfast._trace import RpcObserver
 
 A = TypeVar("A", bound=Actor[Any, Any], default=Any)
 P = ParamSpec("P")
@@ -187,6 +188,15 @@ class Client:
             address, token=token, namespace=namespace, tls=tls, timeout=timeout, encoding=encoding
         )
         self._loop = _Loop()
+
+    @property
+    def address(self) -> str:
+        """Where the server is."""
+        return self._client.address
+
+    def observe(self, observer: RpcObserver) -> None:
+        """Let `observer` see the RPCs of this client from now on; see `holdfast.contrib`."""
+        self._client.observe(observer)
 
     def register(self, cls: type[Actor[Any, Any]], name: str) -> None:
         """Tell this client the wire name of a class that `setup` did not name here."""

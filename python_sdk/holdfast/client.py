@@ -24,6 +24,7 @@ from holdfast.errors import HoldfastError
 
 if TYPE_CHECKING:
     from holdfast._grpc import GrpcTransport, TlsConfig
+    from holdfast._trace import RpcObserver
 
 A = TypeVar("A", bound=Actor[Any, Any])
 Key: TypeAlias = str | Iterable[str]
@@ -238,6 +239,7 @@ class Client(BaseClient):
         self._tls = tls
         self._closed = False
         self._grpc: GrpcTransport | None = None
+        self._observer: RpcObserver | None = None
 
     @property
     def transport(self) -> GrpcTransport:
@@ -249,7 +251,14 @@ class Client(BaseClient):
             from holdfast._grpc import GrpcTransport, open_channel
 
             self._grpc = GrpcTransport(open_channel(self.address, self._tls), token=self._token)
+            self._grpc.observer = self._observer
         return self._grpc
+
+    def observe(self, observer: RpcObserver) -> None:
+        """Let `observer` see the RPCs of this client from now on; see `holdfast.contrib`."""
+        self._observer = observer
+        if self._grpc is not None:
+            self._grpc.observer = observer
 
     async def close(self) -> None:
         """Close the channel; calls under way fail with a HoldfastError."""
