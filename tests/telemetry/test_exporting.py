@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import signal
 import socket
 import subprocess
 import sys
@@ -18,12 +17,12 @@ from holdfast import Client
 from holdfast_server.config import load
 from holdfast_server.telemetry.provider import TracingError
 from holdfast_server.telemetry.tracing import open_tracing
+from tests.server_process import ROOT, served
 from tests.telemetry.actors import Relay
 from tests.telemetry.collector import Collector
 from tests.telemetry.conftest import SPAN_ID, TRACE_ID, Start, caller
 from tests.telemetry.test_propagation import sends
 
-ROOT = Path(__file__).resolve().parents[2]
 INVOKE = "holdfast.v1.ActorService/InvokeAction"
 
 
@@ -71,20 +70,12 @@ async def test_a_server_that_is_told_to_stop_sends_its_last_spans(
     # Nothing leaves by itself within the test's time.
     monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "600000")
     monkeypatch.setenv("OTEL_SERVICE_NAME", "rooms")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "holdfast_server", "serve", "tests.telemetry.actors:registry"),
-        *("--data", str(tmp_path), "--grpc", address),
-        cwd=ROOT,
-    )
-    async with Client(address) as client:
-        with caller():
-            await client.get_or_create(Relay, ["a"]).plan("b")
-    assert collector.posted == []
-    process.send_signal(signal.SIGTERM)
-    assert await process.wait() == 0
+    command = [sys.executable, "-m", "holdfast_server", "serve", "tests.telemetry.actors:registry"]
+    with served(command, tmp_path) as server:
+        async with Client(server.address) as client:
+            with caller():
+                await client.get_or_create(Relay, ["a"]).plan("b")
+        assert collector.posted == []
 
     rpc = collector.only(INVOKE)
     assert rpc.resource["service.name"] == "rooms"
