@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Any
 
 from google.protobuf import json_format, struct_pb2
@@ -106,10 +107,10 @@ class ActorService(actor_service_pb2_grpc.ActorServiceServicer):
     @streaming
     async def StreamAction(
         self, request: pb.StreamActionRequest, context: Context
-    ) -> AsyncIterator[pb.StreamActionResponse]:
-        items = self._node.stream(self._convert.call(request, context))
-        async for item in items:
-            yield pb.StreamActionResponse(items=[payload_of(item)])
+    ) -> AsyncGenerator[pb.StreamActionResponse, None]:
+        async with aclosing(self._node.stream(self._convert.call(request, context))) as items:
+            async for item in items:
+                yield pb.StreamActionResponse(items=[payload_of(item)])
 
     @unary
     async def DescribeActors(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
 from typing import Any, TypeVar
 
 import grpc
@@ -47,18 +48,20 @@ def unary(
 
 
 def streaming(
-    method: Callable[[Servicer, Request, Context], AsyncIterator[Response]],
-) -> Callable[[Servicer, Request, Context], AsyncIterator[Response]]:
+    method: Callable[[Servicer, Request, Context], AsyncGenerator[Response, None]],
+) -> Callable[[Servicer, Request, Context], AsyncGenerator[Response, None]]:
     """Wrap a server-streaming handler."""
 
     @functools.wraps(method)
     async def guarded(
         self: Servicer, request: Request, context: Context
-    ) -> AsyncIterator[Response]:
+    ) -> AsyncGenerator[Response, None]:
         failure: Exception | None = None
         try:
-            async for response in method(self, request, context):
-                yield response
+            # gRPC drops the generator of a client that has gone: end it all at once.
+            async with aclosing(method(self, request, context)) as responses:
+                async for response in responses:
+                    yield response
         except Exception as error:
             failure = error
         if failure is not None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from typing import Any, TypeVar
 
 from google.protobuf.message import Message
@@ -98,7 +98,7 @@ class Node:
         finally:
             self._end(activation)
 
-    async def stream(self, call: Call) -> AsyncIterator[Value]:
+    async def stream(self, call: Call) -> AsyncGenerator[Value, None]:
         """Run a streaming action; see ActorService.StreamAction."""
         activation = await self._begin(call)
         try:
