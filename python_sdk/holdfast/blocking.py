@@ -29,7 +29,7 @@ from holdfast.client import Key
 from holdfast.errors import HoldfastError
 
 if TYPE_CHECKING:
-    from holdfast._grpc import TlsConfig
+    from holdfast.tls import TlsConfig
 
 A = TypeVar("A", bound=Actor[Any, Any], default=Any)
 P = ParamSpec("P")

@@ -23,7 +23,8 @@ from holdfast.actor import Actor
 from holdfast.errors import HoldfastError
 
 if TYPE_CHECKING:
-    from holdfast._grpc import GrpcTransport, TlsConfig
+    from holdfast._grpc import GrpcTransport
+    from holdfast.tls import TlsConfig
 
 A = TypeVar("A", bound=Actor[Any, Any])
 Key: TypeAlias = str | Iterable[str]

@@ -13,6 +13,7 @@ from holdfast_server.core.call import Call, Target
 from holdfast_server.core.errors import HoldfastError, invalid
 from holdfast_server.core.ids import check_name, format_actor_id, parse_actor_id
 from holdfast_server.core.limits import Limits
+from holdfast_server.rpc.calls import Calls
 from holdfast_server.rpc.convert import (
     Converter,
     actor_of,
@@ -31,7 +32,8 @@ pb = actor_service_pb2
 class ActorService(actor_service_pb2_grpc.ActorServiceServicer):
     """Creates, finds, calls and destroys actors."""
 
-    def __init__(self, node: Node, converter: Converter, limits: Limits) -> None:
+    def __init__(self, node: Node, converter: Converter, limits: Limits, calls: Calls) -> None:
+        self.calls = calls
         self._node = node
         self._convert = converter
         self._limits = limits
@@ -85,7 +87,7 @@ class ActorService(actor_service_pb2_grpc.ActorServiceServicer):
         call = Call(
             target=self._convert.target(request.namespace, request.target, create=False),
             action=lifecycle.DESTROY,
-            key=self._convert.idempotency(request),
+            key=self._convert.idempotency(request, context),
             deadline=deadline_of(context),
             traceparent=traceparent_of(context),
         )
@@ -131,7 +133,7 @@ class ActorService(actor_service_pb2_grpc.ActorServiceServicer):
             target=Target(address=address, create=True, input=given),
             action=action,
             args=given,
-            key=self._convert.idempotency(request),
+            key=self._convert.idempotency(request, context),
             deadline=deadline_of(context),
             traceparent=traceparent_of(context),
         )
