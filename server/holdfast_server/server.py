@@ -20,6 +20,7 @@ from holdfast_server.security import Security
 from holdfast_server.store.api import Store
 from holdfast_server.store.rocks import RocksStore
 from holdfast_server.system import SystemClock, SystemThreads
+from holdfast_server.watchdog import Watchdog
 
 log = logging.getLogger("holdfast.server")
 
@@ -73,6 +74,8 @@ class Server:
             undo.push_async_callback(self.listener.stop)
             self.node.start(LocalRunner(self._registry.types, self.node))
             await self._listen(*addresses)
+            self._watchdog = Watchdog(limits.loop_block_warn_s)
+            self._watchdog.start()
             undo.pop_all()
 
     async def stop(self) -> None:
@@ -88,6 +91,7 @@ class Server:
         finally:
             ending.cancel()
         await listener.stop()
+        self._watchdog.stop()
         assert self._store is not None
         try:
             self._store.close()
