@@ -35,6 +35,7 @@ class Server:
         self.port = 0
         # 0 while there is no admin server.
         self.admin_port = 0
+        self._stopping: asyncio.Task[None] | None = None
 
     def check(self) -> None:
         """Read the files that the settings name; ConfigError when one is wrong."""
@@ -79,7 +80,15 @@ class Server:
             undo.pop_all()
 
     async def stop(self) -> None:
-        """Drain: NOT_SERVING, refuse new calls, finish or cut running ones, sync, close."""
+        """Drain: NOT_SERVING, refuse new calls, finish or cut running ones, sync, close.
+
+        Whoever asks again waits for the same drain.
+        """
+        if self._stopping is None:
+            self._stopping = asyncio.create_task(self._stop())
+        await asyncio.shield(self._stopping)
+
+    async def _stop(self) -> None:
         listener = self.listener
         listener.health.stop("the server is draining")
         listener.calls.draining = True
