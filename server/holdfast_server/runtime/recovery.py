@@ -2,8 +2,8 @@
 
 While the first try is under way, calls wait for it, since most failures pass at
 once. After a failed try they are refused with STORE_UNAVAILABLE until one
-succeeds. Only the first failure, changes of its reason and one line in a while
-are logged: a disk stays full for many tries.
+succeeds. Of the tries of one outage the first is logged, then one in a while;
+outages that follow each other and pass at once are one of them.
 """
 
 from __future__ import annotations
@@ -34,8 +34,10 @@ class Recovery:
         self._first_try: asyncio.Future[None] | None = None
         self._task: asyncio.Task[None] | None = None
         self._logged = ""
-        self._logged_at = 0.0
-        self._tries = 0
+        self._logged_at = float("-inf")
+        # Whether this outage was logged, and how often it was tried to end it.
+        self._said = False
+        self.tries = 0
         # Why the store cannot be used, for people; empty while it can.
         self.reason = ""
 
@@ -66,7 +68,7 @@ class Recovery:
 
     async def _try(self) -> bool:
         node = self._node
-        self._tries += 1
+        self.tries += 1
         try:
             # Replaying the log takes its time; the loop goes on answering. The one
             # committer thread has ended any sync before it comes to this.
@@ -76,8 +78,9 @@ class Recovery:
             return False
         node.committer.reopened(node.store.epoch)
         self._set("")
-        log.info("the store is open again after %d tries, epoch %d", self._tries, node.store.epoch)
-        self._tries = 0
+        if self._said:
+            log.warning("the store is open again after %d tries", self.tries)
+        self.tries, self._said = 0, False
         return True
 
     def _reopen(self) -> None:
@@ -87,8 +90,9 @@ class Recovery:
         now = self._node.loop.time()
         reason = explain(cause)
         self._set(reason)
-        if reason != self._logged or now >= self._logged_at + _LOG_S:
-            self._logged, self._logged_at = reason, now
+        lasts = self.tries > 1 and not self._said
+        if lasts or reason != self._logged or now >= self._logged_at + _LOG_S:
+            self._logged, self._logged_at, self._said = reason, now, True
             log.error("the store is unavailable, %s: %s", reason, cause)
 
     def _set(self, reason: str) -> None:
