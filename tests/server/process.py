@@ -81,6 +81,11 @@ class Process:
         with self._changed:
             return "".join(self.lines)
 
+    @property
+    def silent(self) -> bool:
+        """Whether every process that could write to the output has ended."""
+        return not self._reader.is_alive()
+
     def wait_for(self, wanted: Callable[[str], bool] | str, *, after: int = 0) -> str:
         """The first line of output, from line `after`, that holds or satisfies `wanted`."""
         check = (lambda line: wanted in line) if isinstance(wanted, str) else wanted

@@ -20,6 +20,7 @@ from holdfast._transport import ActorInfo, Lifecycle, Target
 from holdfast.client import Client
 from holdfast.errors import ActorError, HoldfastError
 from holdfast.payload import Encoding
+from holdfast.registry import server_entry
 from holdfast.tls import TlsConfig
 from holdfast.v1 import actor_pb2, kv_service_pb2
 
@@ -289,6 +290,23 @@ def health(
             raise typer.Exit(UNAVAILABLE)
 
     session.run(body)
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def dev(
+    ctx: typer.Context,
+    file: Annotated[str, typer.Argument(help="The application, e.g. app.py.")],
+) -> None:
+    """Serve the actors of a file on this machine; start again when it changes.
+
+    Takes the options of `holdfast-server serve` too, like --data and --grpc.
+    """
+    try:
+        main = server_entry("dev")
+    except HoldfastError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(USAGE) from None
+    raise typer.Exit(main([file, *ctx.args]))
 
 
 @kv_app.command("get")
