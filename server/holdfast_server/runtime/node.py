@@ -41,6 +41,8 @@ log = logging.getLogger("holdfast.node")
 
 R = TypeVar("R", bound=Message)
 
+_LAST_SYNC_S = 5.0
+
 
 class Node:
     """Runs actors over one store."""
@@ -303,7 +305,7 @@ class Node:
         self.outbox.stop()
         if not self.committer.failed:
             try:
-                await asyncio.wait_for(self.committer.barrier(), limits.drain_timeout_s)
+                await asyncio.wait_for(self.committer.barrier(), _LAST_SYNC_S)
             except (HoldfastError, TimeoutError) as error:
                 log.error("the last sync failed: %s", error or "it takes too long")
         self.closed = True

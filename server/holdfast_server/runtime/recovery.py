@@ -93,7 +93,7 @@ class Recovery:
         lasts = self.tries > 1 and not self._said
         if lasts or reason != self._logged or now >= self._logged_at + _LOG_S:
             self._logged, self._logged_at, self._said = reason, now, True
-            log.error("the store is unavailable, %s: %s", reason, cause)
+            log.error("the store is unavailable: %s (%s)", reason, cause)
 
     def _set(self, reason: str) -> None:
         if reason != self.reason:
