@@ -38,5 +38,6 @@ lint: ## linters, type checker, import rules, protos
 	$(RUN) buf format --diff --exit-code
 	$(RUN) python -m tools.gen_protos --check
 
-gen: ## regenerate the Python code of the protos
+gen: ## regenerate the Python code of the protos, and docs/configuration.md
 	$(RUN) python -m tools.gen_protos
+	$(RUN) python -m tools.gen_configuration

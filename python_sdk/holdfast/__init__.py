@@ -5,6 +5,7 @@ from holdfast.client import Client
 from holdfast.context import Context, Kv
 from holdfast.errors import ActorError, HoldfastError, UserError
 from holdfast.registry import Registry, setup
+from holdfast.tls import TlsConfig
 
 __all__ = [
     "Actor",
@@ -14,6 +15,7 @@ __all__ = [
     "HoldfastError",
     "Kv",
     "Registry",
+    "TlsConfig",
     "UserError",
     "action",
     "setup",

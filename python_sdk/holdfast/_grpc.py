@@ -11,7 +11,6 @@ import asyncio
 import json
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -26,6 +25,7 @@ from holdfast._retry import Backoff, Sequence
 from holdfast._trace import RpcObserver, trace_headers
 from holdfast._transport import ActorInfo, Call, Encoded, Lifecycle, ListQuery, Reply, Target
 from holdfast.errors import ActorError, HoldfastError
+from holdfast.tls import TlsConfig
 from holdfast.v1 import actor_pb2, actor_service_pb2, kv_service_pb2, payload_pb2
 from holdfast.v1.actor_service_pb2_grpc import ActorServiceStub
 from holdfast.v1.kv_service_pb2_grpc import KvServiceStub
@@ -56,22 +56,10 @@ _BARE: Final[dict[str, tuple[str, str]]] = {
     "PERMISSION_DENIED": ("auth", "forbidden"),
 }
 
+_HEALTH_NAME_MAX: Final = 127
+_SERVING: Final = b"\x08\x01"
+
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TlsConfig:
-    """How to speak TLS; the system's roots when `ca` is None.
-
-    `ca`, `certificate` and `key` are PEM: bytes, or the path of a file.
-    `certificate` and `key` identify the client (mutual TLS). `server_name` is
-    the name to verify where it differs from the address.
-    """
-
-    ca: bytes | str | Path | None = None
-    certificate: bytes | str | Path | None = None
-    key: bytes | str | Path | None = None
-    server_name: str | None = None
 
 
 def _pem(source: bytes | str | Path | None) -> bytes | None:
@@ -146,6 +134,17 @@ def to_actor_error(error: grpc.aio.AioRpcError) -> ActorError:
         reason=info.reason if info is not None else name,
         retryable=retryable,
         retry_after_s=retry_after_s,
+    )
+
+
+def _unreachable() -> ActorError:
+    return ActorError(
+        group="server",
+        code="unavailable",
+        message="no connection to the server within the deadline",
+        metadata=None,
+        reason="UNAVAILABLE",
+        retryable=True,
     )
 
 
@@ -343,6 +342,24 @@ class GrpcTransport:
         )
         return answer
 
+    async def health(self, service: str, timeout: float | None) -> tuple[bool, str]:
+        """Whether the server serves, and why not, by grpc.health.v1; one try."""
+        # The two messages are one field each; the package that has them is the server's.
+        name = service.encode("utf-8")
+        if len(name) > _HEALTH_NAME_MAX:
+            raise HoldfastError("the name of a service has at most 127 bytes")
+        request = b"\n" + bytes([len(name)]) + name if name else b""
+        check: Any = self._channel.unary_unary("/grpc.health.v1.Health/Check")
+        call = check(request, timeout=timeout, metadata=self._metadata())
+        try:
+            answer = await call
+        except grpc.aio.AioRpcError as error:
+            if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+                raise _unreachable() from error
+            raise to_actor_error(error) from error
+        reasons = [v for k, v in await call.trailing_metadata() if k == "holdfast-reason"]
+        return answer == _SERVING, str(reasons[0]) if reasons else ""
+
     async def close(self) -> None:
         """Close the channel; calls under way fail with a HoldfastError."""
         self._closed = True
@@ -419,14 +436,7 @@ class _Tries:
         failure = to_actor_error(error)
         if failure.reason == "DEADLINE_EXCEEDED" and not self._connected():
             # The time went into connecting: say what is wrong, not how it showed.
-            failure = ActorError(
-                group="server",
-                code="unavailable",
-                message="no connection to the server within the deadline",
-                metadata=None,
-                reason="UNAVAILABLE",
-                retryable=True,
-            )
+            failure = _unreachable()
         elif failure.retryable and allowed:
             delay = self._backoff.next(failure.retry_after_s)
             remaining = self.remaining()

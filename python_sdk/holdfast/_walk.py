@@ -9,6 +9,7 @@ import dataclasses
 import json
 import math
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -71,9 +72,16 @@ def locate(value: Any, path: str, fails: Callable[[Any], bool]) -> tuple[str, An
     return path, value
 
 
-def difference(before: Any, after: Any, path: str) -> tuple[str, Any, Any] | None:
-    """The first place where two values differ in type or content: path and both parts."""
+def difference(
+    before: Any, after: Any, path: str, *, typed: bool = False
+) -> tuple[str, Any, Any] | None:
+    """The first place where two values differ in type or content: path and both parts.
+
+    `typed` is for values whose type decides what a leaf is: equal leaves are the same.
+    """
     if type(before) is not type(after):
+        if typed and isinstance(before, (*_LEAVES[:-1], datetime)) and before == after:
+            return None
         return path, before, after
     if isinstance(before, dict):
         # Keys as a list of (type, key): True and 1 are equal keys, yet not the same.
@@ -90,7 +98,7 @@ def difference(before: Any, after: Any, path: str) -> tuple[str, Any, Any] | Non
     if not ours:
         return None if before == after else (path, before, after)
     for (piece, left), (_, right) in zip(ours, theirs, strict=True):
-        found = difference(left, right, path + piece)
+        found = difference(left, right, path + piece, typed=typed)
         if found is not None:
             return found
     return None

@@ -29,8 +29,8 @@ from holdfast.client import Key
 from holdfast.errors import HoldfastError
 
 if TYPE_CHECKING:
-    from holdfast._grpc import TlsConfig
     from holdfast._trace import RpcObserver
+    from holdfast.tls import TlsConfig
 
 A = TypeVar("A", bound=Actor[Any, Any], default=Any)
 P = ParamSpec("P")

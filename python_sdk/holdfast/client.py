@@ -23,8 +23,9 @@ from holdfast.actor import Actor
 from holdfast.errors import HoldfastError
 
 if TYPE_CHECKING:
-    from holdfast._grpc import GrpcTransport, TlsConfig
+    from holdfast._grpc import GrpcTransport
     from holdfast._trace import RpcObserver
+    from holdfast.tls import TlsConfig
 
 A = TypeVar("A", bound=Actor[Any, Any])
 Key: TypeAlias = str | Iterable[str]

@@ -205,18 +205,27 @@ class Registry:
 
     def __init__(self, types_by_name: dict[str, ActorType], config: dict[str, Any]) -> None:
         self.types: Mapping[str, ActorType] = types.MappingProxyType(types_by_name)
-        self._config = config
+        self.config: Mapping[str, Any] = types.MappingProxyType(config)
 
     def serve(self, **config: Any) -> None:
-        """Runs the server with these actors until it is told to stop."""
-        found = list(entry_points(group="holdfast.server"))
-        if not found:
-            raise HoldfastError("no server is installed: pip install 'holdfast[server]'")
-        found[0].load()(self, **{**self._config, **config})
+        """Runs the server with these actors until it is told to stop.
+
+        `config` are settings of the server by name; they win over those of `setup`,
+        and HOLDFAST_ variables win over both.
+        """
+        server_entry("default")(self, **{**self.config, **config})
+
+
+def server_entry(name: str) -> Any:
+    """A function of the server, found by its entry point: the SDK never imports it."""
+    found = list(entry_points(group="holdfast.server", name=name))
+    if not found:
+        raise HoldfastError("no server is installed: pip install 'holdfast[server]'")
+    return found[0].load()
 
 
 def setup(*, use: Mapping[str, type[Actor[Any, Any]]], **config: Any) -> Registry:
-    """Registers actor classes; `config` are defaults for `Registry.serve`."""
+    """Registers actor classes; `config` are settings of the server."""
     registered = {name: ActorType(name, cls) for name, cls in use.items()}
     for name, cls in use.items():
         # Clients find the wire name of a class by this.

@@ -1,86 +1,224 @@
-"""Configuration: frozen, from flags and HOLDFAST_* variables, checked once."""
+"""Configuration: frozen, checked once, from four places.
+
+A flag wins over a HOLDFAST_* variable, that over what the application gave to
+`setup` or `serve`, and that over the default. A `Config` that exists is valid:
+every value is in range, and no address is open to a network without a reason.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
+from holdfast_server.addresses import HostPort, parse_address
+from holdfast_server.core.errors import HoldfastError
+from holdfast_server.core.ids import check_name
 from holdfast_server.core.limits import Limits
+from holdfast_server.core.tokens import parse_tokens
+from holdfast_server.settings import LIMITS, PREFIX, ConfigError, Setting, nearest, table_of
 from holdfast_server.telemetry.logging import FORMATS, LEVELS
 
+__all__ = ["LIMITS", "SETTINGS", "Config", "ConfigError", "Setting", "describe", "load", "resolve"]
 
-class ConfigError(ValueError):
-    """A setting is unknown or malformed; the message names it."""
+log = logging.getLogger("holdfast.config")
+
+AUTO: Final = "auto"
+OFF: Final = "off"
+ADMIN: Final = HostPort("127.0.0.1", 6432)
+# Read by the command line client, so that a server need not know them.
+_CLIENT_VARIABLES: Final = frozenset(
+    PREFIX + name for name in ("SERVER", "NAMESPACE", "TLS", "CA", "CERT", "KEY")
+)
+
+
+def _check_path(text: str) -> None:
+    if not text or "\0" in text:
+        raise ValueError("is no path")
+
+
+def _check_address(text: str) -> None:
+    parse_address(text)
+
+
+def _check_admin(text: str) -> None:
+    if text not in (AUTO, OFF):
+        parse_address(text)
+
+
+def _check_namespaces(names: frozenset[str]) -> None:
+    if not names:
+        raise ValueError("names none")
+    for name in names:
+        try:
+            check_name(name, "namespace")
+        except HoldfastError as error:
+            raise ValueError(f"holds a bad name: {error.message}") from None
+
+
+def _check_token(text: str) -> None:
+    parse_tokens(text.replace(",", "\n"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """Everything a server is told; `limits` holds every limit with its default."""
 
-    # Directory of the data; made if missing. HOLDFAST_DATA.
-    data: str = ".holdfast"
-    # Address of the gRPC server, port 0 for any free one. HOLDFAST_GRPC.
-    grpc: str = "127.0.0.1:6430"
-    # Namespaces, separated by commas. HOLDFAST_NAMESPACES.
-    namespaces: frozenset[str] = frozenset({"default"})
-    # Serve gRPC reflection. HOLDFAST_REFLECTION.
+    # Directory of the data; made if it is missing.
+    data: str = field(default=".holdfast", metadata={"rule": _check_path})
+    # HOST:PORT of the public gRPC server; port 0 is any free one.
+    grpc: str = field(default="127.0.0.1:6430", metadata={"rule": _check_address})
+    # HOST:PORT of the admin gRPC server: health, reflection and channelz. "auto" is
+    # 127.0.0.1:6432, or any free port when `grpc` asks for one; if that is taken, the
+    # server does without. "off" is none.
+    admin: str = field(default=AUTO, metadata={"rule": _check_admin})
+    # Namespaces that exist, separated by commas.
+    namespaces: frozenset[str] = field(
+        default=frozenset({"default"}), metadata={"rule": _check_namespaces}
+    )
+    # Serve gRPC reflection on the public port too.
     reflection: bool = True
-    # Put the keys of actors on spans; they may hold what users wrote. HOLDFAST_TRACE_KEYS.
+    # Accept connections from other machines with neither TLS nor a token.
+    insecure: bool = False
+    # Tokens that callers must show one of, separated by commas; see docs/operations.md.
+    token: str = field(default="", metadata={"secret": True, "rule": _check_token})
+    # File with the tokens, one a line; read again on SIGHUP.
+    token_file: str = ""
+    # PEM file with the server's certificate chain; read again on SIGHUP.
+    tls_cert: str = ""
+    # PEM file with the private key of the certificate.
+    tls_key: str = ""
+    # PEM file with the authorities that sign clients' certificates; makes them required.
+    tls_client_ca: str = ""
+    # Put the keys of actors on spans; they may hold what users wrote.
     trace_keys: bool = False
-    # Lines of the log: text, or json with one object a line. HOLDFAST_LOG_FORMAT.
-    log_format: str = "text"
-    # The least level that is logged: debug, info, warning, error. HOLDFAST_LOG_LEVEL.
-    log_level: str = "info"
+    # Event loop; "auto" is uvloop on Linux where it is installed, else asyncio.
+    loop: str = field(default=AUTO, metadata={"choices": (AUTO, "asyncio", "uvloop")})
+    # Lines of the log: text for people, or json with one object a line.
+    log_format: str = field(default="text", metadata={"choices": FORMATS})
+    # Least level of what is logged.
+    log_level: str = field(default="info", metadata={"choices": LEVELS})
     limits: Limits = field(default_factory=Limits)
 
     def __post_init__(self) -> None:
-        for name, choices in (("log_format", FORMATS), ("log_level", LEVELS)):
-            if getattr(self, name) not in choices:
-                known = ", ".join(choices)
-                raise ConfigError(
-                    f"HOLDFAST_{name.upper()}: {getattr(self, name)!r} is not one of {known}"
-                )
+        for name, setting in SETTINGS.items():
+            holder = self.limits if name in LIMITS else self
+            value = setting.parse(getattr(holder, name), f"the setting {name}")
+            if holder is self:
+                object.__setattr__(self, name, value)
+        self._check_addresses()
+        self._check_secrets()
+
+    @property
+    def protected(self) -> bool:
+        """Whether a caller is checked, or at least nobody can listen in."""
+        return bool(self.token or self.token_file or self.tls_cert)
+
+    @property
+    def grpc_address(self) -> HostPort:
+        return parse_address(self.grpc)
+
+    @property
+    def admin_address(self) -> HostPort | None:
+        """Where the admin server listens; None when it is off."""
+        if self.admin == OFF:
+            return None
+        if self.admin != AUTO:
+            return parse_address(self.admin)
+        return ADMIN if self.grpc_address.port else HostPort(ADMIN.host, 0)
+
+    def _check_addresses(self) -> None:
+        addresses = {"grpc": self.grpc_address, "admin": self.admin_address}
+        if addresses["grpc"] == addresses["admin"] and self.grpc_address.port:
+            raise ConfigError(f"--admin: {self.admin} is that of --grpc; choose another port")
+        for name, address in addresses.items():
+            if address is None or address.loopback or self.protected or self.insecure:
+                continue
+            raise ConfigError(
+                f"{SETTINGS[name].flag}: {address} can be reached from other machines, and "
+                "whoever reaches it could run your actors. Protect it in one of three ways: "
+                "TLS (--tls-cert and --tls-key), a token (HOLDFAST_TOKEN or --token-file), or "
+                "--insecure if the network itself is trusted"
+            )
+
+    def _check_secrets(self) -> None:
+        if self.token and self.token_file:
+            raise ConfigError("HOLDFAST_TOKEN and --token-file are both given; keep one")
+        if bool(self.tls_cert) != bool(self.tls_key):
+            missing = "tls_key" if self.tls_cert else "tls_cert"
+            raise ConfigError(f"{SETTINGS[missing].flag} is missing: TLS needs both files")
+        if self.tls_client_ca and not self.tls_cert:
+            raise ConfigError("--tls-client-ca needs --tls-cert and --tls-key")
 
 
-def load(environ: Mapping[str, str], **flags: Any) -> Config:
-    """Flags before HOLDFAST_* variables before defaults."""
-    values = {
-        entry.name: _setting(entry.name, entry.default, flags, environ)
-        for entry in dataclasses.fields(Config)
-        if entry.name != "limits"
-    }
-    limits = {
-        entry.name: _setting(entry.name, entry.default, flags, environ)
-        for entry in dataclasses.fields(Limits)
-    }
-    return Config(limits=Limits(**limits), **values)
+SETTINGS: Final[Mapping[str, Setting]] = {**table_of(Config), **LIMITS}
 
 
-def _setting(name: str, default: Any, flags: Mapping[str, Any], environ: Mapping[str, str]) -> Any:
-    if flags.get(name) is not None:
-        raw: Any = flags[name]
-    else:
-        raw = environ.get(f"HOLDFAST_{name.upper()}")
-    if raw is None:
-        return default
-    return _parse(name, raw, default)
+def load(
+    environ: Mapping[str, str], flags: Mapping[str, Any] | None = None, **config: Any
+) -> Config:
+    """The Config of these variables, flags and what the application gave."""
+    return resolve(environ, flags or {}, config)[0]
 
 
-def _parse(name: str, raw: Any, default: Any) -> Any:
-    if not isinstance(raw, str):
-        return raw
-    try:
-        if isinstance(default, bool):
-            return {"1": True, "true": True, "0": False, "false": False}[raw.lower()]
-        if isinstance(default, int):
-            return int(raw)
-        if isinstance(default, float):
-            return float(raw)
-    except (ValueError, KeyError):
-        wanted = type(default).__name__
-        raise ConfigError(f"HOLDFAST_{name.upper()}: {raw!r} is not a {wanted}") from None
-    if isinstance(default, frozenset):
-        return frozenset(part.strip() for part in raw.split(",") if part.strip())
-    return raw
+def resolve(
+    environ: Mapping[str, str], flags: Mapping[str, Any], config: Mapping[str, Any]
+) -> tuple[Config, dict[str, str]]:
+    """The Config, and for each setting that is not at its default who set it."""
+    for name in config:
+        if name not in SETTINGS:
+            raise ConfigError(f"there is no setting {name!r}{nearest(name, SETTINGS)}")
+    values: dict[str, Any] = {}
+    sources: dict[str, str] = {}
+    for name, setting in SETTINGS.items():
+        found = (
+            (flags.get(name), setting.flag),
+            # An empty variable is how shells and compose files leave one out.
+            (environ.get(setting.variable) or None, setting.variable),
+            (config.get(name), f"setup({name}=...)"),
+        )
+        for raw, source in found:
+            if raw is not None:
+                values[name], sources[name] = setting.parse(raw, source), source
+                break
+    _warn_of_unknown(environ)
+    limits = Limits(**{name: values.pop(name) for name in list(values) if name in LIMITS})
+    return Config(limits=limits, **values), sources
+
+
+def _warn_of_unknown(environ: Mapping[str, str]) -> None:
+    known = {setting.variable for setting in SETTINGS.values()}
+    for name in sorted(environ):
+        if name.startswith(PREFIX) and name not in known and name not in _CLIENT_VARIABLES:
+            log.warning("there is no setting %s%s", name, nearest(name, known))
+
+
+def describe(config: Config, sources: Mapping[str, str], *, complete: bool = False) -> str:
+    """The settings for people, secrets masked; limits at their defaults only if `complete`."""
+    lines = []
+    for name, setting in SETTINGS.items():
+        if name in LIMITS and name not in sources and not complete:
+            continue
+        value = getattr(config.limits if name in LIMITS else config, name)
+        note = f"  ({sources[name]})" if name in sources else ""
+        lines.append(f"  {name:<24} {_shown(setting, value)}{note}".rstrip())
+    hidden = sum(name not in sources for name in LIMITS)
+    if hidden and not complete:
+        lines.append(f"  and {hidden} limits at their defaults; --check-config shows them")
+    return "\n".join(lines)
+
+
+def _shown(setting: Setting, value: Any) -> str:
+    if setting.secret:
+        return "********" if value else "-"
+    if isinstance(value, frozenset):
+        return ",".join(sorted(value))
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return str(value) or "-"
+
+
+# A field without a default would be no setting.
+assert {each.name for each in dataclasses.fields(Config)} == {*table_of(Config), "limits"}

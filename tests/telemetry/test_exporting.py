@@ -15,7 +15,7 @@ import pytest
 
 from holdfast import Client
 from holdfast_server.config import load
-from holdfast_server.telemetry.provider import TracingError
+from holdfast_server.telemetry.failure import TracingError
 from holdfast_server.telemetry.tracing import open_tracing
 from tests.server_process import ROOT, served
 from tests.telemetry.actors import Relay

@@ -11,6 +11,7 @@ import base64
 import json
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
@@ -19,6 +20,8 @@ from holdfast._transport import ActorInfo, Lifecycle, Target
 from holdfast.client import Client
 from holdfast.errors import ActorError, HoldfastError
 from holdfast.payload import Encoding
+from holdfast.registry import server_entry
+from holdfast.tls import TlsConfig
 from holdfast.v1 import actor_pb2, kv_service_pb2
 
 ACTOR_ERROR: Final = 1
@@ -47,6 +50,7 @@ class Session:
     token: str | None
     timeout: float
     json: bool
+    tls: bool | TlsConfig = False
 
     def client(self) -> Client:
         """A client of that server."""
@@ -54,6 +58,7 @@ class Session:
             self.server,
             token=self.token,
             namespace=self.namespace,
+            tls=self.tls,
             timeout=self.timeout,
             encoding=Encoding.JSON,
         )
@@ -96,6 +101,13 @@ class Session:
         typer.echo(json.dumps(value, ensure_ascii=False, indent=indent))
 
 
+def _pem_option(name: str, text: str) -> Any:
+    variable = "HOLDFAST_" + name.strip("-").upper()
+    return typer.Option(
+        name, envvar=variable, exists=True, dir_okay=False, readable=True, help=text
+    )
+
+
 @app.callback()
 def options(
     ctx: typer.Context,
@@ -114,9 +126,20 @@ def options(
     as_json: Annotated[
         bool, typer.Option("--json", help="Print for machines: a JSON document a line.")
     ] = False,
+    tls: Annotated[bool, typer.Option("--tls", envvar="HOLDFAST_TLS", help="Speak TLS.")] = False,
+    ca: Annotated[
+        Path | None, _pem_option("--ca", "Authorities to trust, in PEM; turns TLS on.")
+    ] = None,
+    cert: Annotated[Path | None, _pem_option("--cert", "The client's certificate, in PEM.")] = None,
+    key: Annotated[Path | None, _pem_option("--key", "Its private key, in PEM.")] = None,
 ) -> None:
     """Options that stand before the command."""
-    ctx.obj = Session(server, namespace, token, timeout, as_json)
+    if (cert is None) != (key is None):
+        raise typer.BadParameter("--cert and --key go together")
+    config: bool | TlsConfig = tls
+    if ca is not None or cert is not None:
+        config = TlsConfig(ca=ca, certificate=cert, key=key)
+    ctx.obj = Session(server, namespace, token, timeout, as_json, config)
 
 
 def parse_key(text: str) -> list[str]:
@@ -250,6 +273,40 @@ def destroy_actor(ctx: typer.Context, name: NameArg, key: KeyArg) -> None:
 
 def _target(name: str, parts: list[str]) -> actor_pb2.ActorTarget:
     return actor_pb2.ActorTarget(get=actor_pb2.ActorKey(name=name, key=parts))
+
+
+@app.command()
+def health(
+    ctx: typer.Context,
+    service: Annotated[str, typer.Option(help="Full name of a service; all when left out.")] = "",
+) -> None:
+    """Ask the server whether it serves; exit code 3 when it does not or cannot be reached."""
+    session: Session = ctx.obj
+
+    async def body(client: Client) -> None:
+        serving, reason = await client.transport.health(service, session.timeout)
+        session.show({"serving": serving, "reason": reason})
+        if not serving:
+            raise typer.Exit(UNAVAILABLE)
+
+    session.run(body)
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def dev(
+    ctx: typer.Context,
+    file: Annotated[str, typer.Argument(help="The application, e.g. app.py.")],
+) -> None:
+    """Serve the actors of a file on this machine; start again when it changes.
+
+    Takes the options of `holdfast-server serve` too, like --data and --grpc.
+    """
+    try:
+        main = server_entry("dev")
+    except HoldfastError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(USAGE) from None
+    raise typer.Exit(main([file, *ctx.args]))
 
 
 @kv_app.command("get")

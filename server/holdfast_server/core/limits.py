@@ -55,6 +55,9 @@ class Limits:
     # Calls and streams in progress in the whole server. Beyond: SERVER_OVERLOADED.
     calls_max: int = 20_000
 
+    # Health watches open at once. Beyond: SERVER_OVERLOADED.
+    health_watches_max: int = 1000
+
     # Stored replies, per actor key. Beyond: IDEMPOTENCY_TABLE_FULL.
     replies_max: int = 10_000
     replies_bytes_max: int = 64 << 20
@@ -93,7 +96,9 @@ class Limits:
     drain_timeout_s: float = 25.0
     # How long stop waits for the last spans to leave. Beyond: they are lost.
     trace_flush_timeout_s: float = 5.0
-    # Between two tries to reopen a failed store, and how long a call that comes
-    # meanwhile waits for it. Beyond: STORE_UNAVAILABLE.
+    # How long drain lets streams go on; then each ends at its next item.
+    drain_streams_s: float = 10.0
+    # Between two tries to reopen a failed store, and how long a call waits for the
+    # first try. Beyond, and after a try that failed: STORE_UNAVAILABLE.
     store_reopen_s: float = 0.5
     store_wait_s: float = 1.0

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Any
 
 from google.protobuf import json_format, struct_pb2
@@ -12,6 +13,7 @@ from holdfast_server.core.call import Call, Target
 from holdfast_server.core.errors import HoldfastError, invalid
 from holdfast_server.core.ids import check_name, format_actor_id, parse_actor_id
 from holdfast_server.core.limits import Limits
+from holdfast_server.rpc.calls import Calls
 from holdfast_server.rpc.convert import Converter, actor_of, deadline_of, payload_of
 from holdfast_server.rpc.guard import Context, streaming, unary
 from holdfast_server.rpc.trace import trace_of
@@ -25,7 +27,8 @@ pb = actor_service_pb2
 class ActorService(actor_service_pb2_grpc.ActorServiceServicer):
     """Creates, finds, calls and destroys actors."""
 
-    def __init__(self, node: Node, converter: Converter, limits: Limits) -> None:
+    def __init__(self, node: Node, converter: Converter, limits: Limits, calls: Calls) -> None:
+        self.calls = calls
         self._node = node
         self._convert = converter
         self._limits = limits
@@ -79,7 +82,7 @@ class ActorService(actor_service_pb2_grpc.ActorServiceServicer):
         call = Call(
             target=self._convert.target(request.namespace, request.target, create=False),
             action=lifecycle.DESTROY,
-            key=self._convert.idempotency(request),
+            key=self._convert.idempotency(request, context),
             deadline=deadline_of(context),
             trace=trace_of(context),
         )
@@ -101,10 +104,10 @@ class ActorService(actor_service_pb2_grpc.ActorServiceServicer):
     @streaming
     async def StreamAction(
         self, request: pb.StreamActionRequest, context: Context
-    ) -> AsyncIterator[pb.StreamActionResponse]:
-        items = self._node.stream(self._convert.call(request, context))
-        async for item in items:
-            yield pb.StreamActionResponse(items=[payload_of(item)])
+    ) -> AsyncGenerator[pb.StreamActionResponse, None]:
+        async with aclosing(self._node.stream(self._convert.call(request, context))) as items:
+            async for item in items:
+                yield pb.StreamActionResponse(items=[payload_of(item)])
 
     @unary
     async def DescribeActors(
@@ -125,7 +128,7 @@ class ActorService(actor_service_pb2_grpc.ActorServiceServicer):
             target=Target(address=address, create=True, input=given),
             action=action,
             args=given,
-            key=self._convert.idempotency(request),
+            key=self._convert.idempotency(request, context),
             deadline=deadline_of(context),
             trace=trace_of(context),
         )

@@ -4,8 +4,7 @@ to google.rpc.Status. The only mapping of the catalogue to gRPC codes is here.""
 from __future__ import annotations
 
 import asyncio
-import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import grpc
@@ -18,6 +17,7 @@ from holdfast_server.core.call import Call, CallKey, ClientKey, Target, UserKey
 from holdfast_server.core.errors import HoldfastError, invalid
 from holdfast_server.core.ids import Address, check_key, check_name, format_actor_id, parse_actor_id
 from holdfast_server.core.limits import Limits
+from holdfast_server.core.tokens import ANONYMOUS
 from holdfast_server.core.values import ENCODINGS, Value
 from holdfast_server.rpc.trace import trace_of
 
@@ -27,7 +27,11 @@ _CODES = {code.name: code for code in grpc.StatusCode}
 _HEADER_BYTES_MAX = 7 << 10
 _CUT_MESSAGE_BYTES = 800
 _CUT_VALUE_BYTES = 300
-_ANONYMOUS = hashlib.blake2b(b"", digest_size=16).digest()
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+def _anonymous(_: Context) -> bytes:
+    return ANONYMOUS
 
 
 class Keyed(Protocol):
@@ -41,11 +45,20 @@ class Keyed(Protocol):
 
 
 class Converter:
-    """Checks and converts requests under the server's limits."""
+    """Checks and converts requests under the server's limits.
 
-    def __init__(self, limits: Limits, namespaces: frozenset[str]) -> None:
+    `caller` tells the 16 bytes of who calls, to whom a key of their own belongs.
+    """
+
+    def __init__(
+        self,
+        limits: Limits,
+        namespaces: frozenset[str],
+        caller: Callable[[Context], bytes] = _anonymous,
+    ) -> None:
         self._limits = limits
         self._namespaces = namespaces
+        self._caller = caller
 
     def namespace(self, name: str) -> str:
         name = name or "default"
@@ -112,7 +125,7 @@ class Converter:
             )
         return encoding
 
-    def idempotency(self, request: Keyed) -> CallKey | None:
+    def idempotency(self, request: Keyed, context: Context) -> CallKey | None:
         own, numbered = request.idempotency_key, request.HasField("client_sequence")
         if own and numbered:
             raise invalid("idempotency_key", "not together with client_sequence")
@@ -121,7 +134,7 @@ class Converter:
             size = len(own.encode())
             if size > limit:
                 raise invalid("idempotency_key", f"has {size} bytes", limit=limit)
-            return UserKey(_ANONYMOUS, own)
+            return UserKey(self._caller(context), own)
         if not numbered:
             return None
         sequence = request.client_sequence
@@ -133,7 +146,7 @@ class Converter:
             raise invalid("client_sequence.acknowledged_below", "must not be above number")
         return ClientKey(sequence.client_id, sequence.number, sequence.acknowledged_below)
 
-    def call(self, request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Call:
+    def call(self, request: Any, context: Context) -> Call:
         """The Call of an InvokeActionRequest or StreamActionRequest."""
         if not request.action:
             raise invalid("action", "is required")
@@ -143,13 +156,13 @@ class Converter:
             args=self.arguments(request.args, "args"),
             kwargs=self.arguments(request.kwargs, "kwargs"),
             accept=self.accept(request.accept_encoding),
-            key=self.idempotency(request),
+            key=self.idempotency(request, context),
             deadline=deadline_of(context),
             trace=trace_of(context),
         )
 
 
-def deadline_of(context: grpc.aio.ServicerContext[Any, Any]) -> float | None:
+def deadline_of(context: Context) -> float | None:
     """The caller's deadline in the loop's time."""
     left = context.time_remaining()
     return None if left is None else asyncio.get_running_loop().time() + left

@@ -10,6 +10,7 @@ from holdfast_server.core.errors import invalid
 from holdfast_server.core.limits import Limits
 from holdfast_server.core.values import Value
 from holdfast_server.rpc.actor_service import page_size, page_token
+from holdfast_server.rpc.calls import Calls
 from holdfast_server.rpc.convert import Converter, payload_of
 from holdfast_server.rpc.guard import Context, unary
 from holdfast_server.runtime.node import Node
@@ -21,7 +22,8 @@ pb = dead_letter_service_pb2
 class DeadLetterService(dead_letter_service_pb2_grpc.DeadLetterServiceServicer):
     """Lists dead letters, sends them again, discards them."""
 
-    def __init__(self, node: Node, converter: Converter, limits: Limits) -> None:
+    def __init__(self, node: Node, converter: Converter, limits: Limits, calls: Calls) -> None:
+        self.calls = calls
         self._letters = node.dead_letters
         self._convert = converter
         self._limits = limits

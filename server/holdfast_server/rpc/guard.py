@@ -2,31 +2,44 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any, TypeVar
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
+from typing import Any, NoReturn, Protocol, TypeVar
 
 import grpc
 
 from holdfast_server.core import errors
 from holdfast_server.core.errors import HoldfastError
+from holdfast_server.rpc.calls import Calls
 from holdfast_server.rpc.convert import status_of
 
 log = logging.getLogger("holdfast.rpc")
 
-Servicer = TypeVar("Servicer")
 Request = TypeVar("Request")
 Response = TypeVar("Response")
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
-async def _abort(context: Context, error: Exception) -> None:
+class Guarded(Protocol):
+    """A service whose handlers are wrapped here."""
+
+    calls: Calls
+
+
+Servicer = TypeVar("Servicer", bound=Guarded)
+
+
+async def abort(context: Context, error: Exception) -> NoReturn:
+    """End the RPC with the status of a failure."""
     if not isinstance(error, HoldfastError):
         log.exception("a handler failed", exc_info=error)
         error = HoldfastError(errors.INTERNAL_ERROR)
     code, message, details = status_of(error)
     await context.abort(code, message, (("grpc-status-details-bin", details),))
+    raise AssertionError("abort returned")
 
 
 def unary(
@@ -36,32 +49,54 @@ def unary(
 
     @functools.wraps(method)
     async def guarded(self: Servicer, request: Request, context: Context) -> Response:
+        calls, task = self.calls, None
         try:
+            task = calls.enter()
             return await method(self, request, context)
+        except asyncio.CancelledError:
+            cut = calls.was_cut(task) if task is not None else None
+            if cut is None:
+                raise
+            failure: Exception = cut
         except Exception as error:
             failure = error
-        await _abort(context, failure)
+        finally:
+            if task is not None:
+                calls.leave(task)
+        await abort(context, failure)
         raise failure
 
     return guarded
 
 
 def streaming(
-    method: Callable[[Servicer, Request, Context], AsyncIterator[Response]],
-) -> Callable[[Servicer, Request, Context], AsyncIterator[Response]]:
+    method: Callable[[Servicer, Request, Context], AsyncGenerator[Response, None]],
+) -> Callable[[Servicer, Request, Context], AsyncGenerator[Response, None]]:
     """Wrap a server-streaming handler."""
 
     @functools.wraps(method)
     async def guarded(
         self: Servicer, request: Request, context: Context
-    ) -> AsyncIterator[Response]:
-        failure: Exception | None = None
+    ) -> AsyncGenerator[Response]:
+        calls, task = self.calls, None
         try:
-            async for response in method(self, request, context):
-                yield response
+            task = calls.enter()
+            # gRPC drops the generator of a client that has gone: end it all at once.
+            async with aclosing(method(self, request, context)) as responses:
+                async for response in responses:
+                    yield response
+                    calls.check_stream()
+            return
+        except asyncio.CancelledError:
+            cut = calls.was_cut(task) if task is not None else None
+            if cut is None:
+                raise
+            failure: Exception = cut
         except Exception as error:
             failure = error
-        if failure is not None:
-            await _abort(context, failure)
+        finally:
+            if task is not None:
+                calls.leave(task)
+        await abort(context, failure)
 
     return guarded

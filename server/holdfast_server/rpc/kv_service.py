@@ -7,6 +7,7 @@ from holdfast_server.core import errors
 from holdfast_server.core.errors import HoldfastError, invalid
 from holdfast_server.core.limits import Limits
 from holdfast_server.rpc.actor_service import foreign_token, page_size, page_token
+from holdfast_server.rpc.calls import Calls
 from holdfast_server.rpc.convert import Converter
 from holdfast_server.rpc.guard import Context, unary
 from holdfast_server.runtime.node import Node
@@ -18,7 +19,8 @@ pb = kv_service_pb2
 class KvService(kv_service_pb2_grpc.KvServiceServicer):
     """Reads KV entries."""
 
-    def __init__(self, node: Node, converter: Converter, limits: Limits) -> None:
+    def __init__(self, node: Node, converter: Converter, limits: Limits, calls: Calls) -> None:
+        self.calls = calls
         self._node = node
         self._convert = converter
         self._limits = limits

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
 from google.protobuf.message import Message
@@ -28,6 +28,7 @@ from holdfast_server.runtime.environment import Environment
 from holdfast_server.runtime.execution import run_action
 from holdfast_server.runtime.keyed import Flight, Identity, run_keyed
 from holdfast_server.runtime.outbox import Outbox
+from holdfast_server.runtime.recovery import Recovery
 from holdfast_server.runtime.reply_sweep import ReplySweep
 from holdfast_server.runtime.runners.api import Runner
 from holdfast_server.runtime.streams import stream_action
@@ -40,6 +41,8 @@ from holdfast_server.telemetry.observer import SILENT, Observer
 log = logging.getLogger("holdfast.node")
 
 R = TypeVar("R", bound=Message)
+
+_LAST_SYNC_S = 5.0
 
 
 class Node:
@@ -54,6 +57,7 @@ class Node:
         namespaces: frozenset[str],
         loop: asyncio.AbstractEventLoop,
         observer: Observer = SILENT,
+        on_store_change: Callable[[str], None] = lambda reason: None,
     ) -> None:
         self.store = store
         self.environment = environment
@@ -65,11 +69,10 @@ class Node:
         self.closed = False
         self.draining = False
         self._calls = 0
-        self._reopening: asyncio.Future[None] | None = None
         self._drained: asyncio.Future[None] | None = None
-        self.last_store_error = ""
+        self.recovery = Recovery(self, on_store_change)
         self.committer = Committer(
-            store=store, threads=environment.threads, loop=loop, on_failure=self._on_store_failure
+            store=store, threads=environment.threads, loop=loop, on_failure=self.recovery.failed
         )
         self.catalog = Catalog(self)
         # Keyed calls that are running.
@@ -101,7 +104,7 @@ class Node:
         finally:
             self._end(activation)
 
-    async def stream(self, call: Call) -> AsyncIterator[Value]:
+    async def stream(self, call: Call) -> AsyncGenerator[Value, None]:
         """Run a streaming action; see ActorService.StreamAction."""
         activation = await self._begin(call)
         try:
@@ -269,18 +272,16 @@ class Node:
 
     async def ready(self) -> None:
         """Wait a little while the store is being reopened."""
-        if self._reopening is not None:
-            await asyncio.wait([self._reopening], timeout=self.limits.store_wait_s)
-            if self._reopening is not None:
-                raise HoldfastError(errors.STORE_UNAVAILABLE)
+        if self.committer.failed:
+            await self.recovery.ready()
 
     async def _begin(self, call: Call) -> Activation:
         """Take a call in: it counts, and its activation stays, until `_end`."""
         if self.draining and call.origin is None:
             # What a running turn asks for belongs to what drain waits for.
             raise HoldfastError(errors.SERVER_DRAINING)
-        if self._reopening is not None:
-            await self.ready()
+        if self.committer.failed:
+            await self.recovery.ready()
         if self._calls >= self.limits.calls_max:
             raise HoldfastError(errors.SERVER_OVERLOADED)
         activation = self.catalog.use(call.target, keyed=call.key is not None)
@@ -293,41 +294,21 @@ class Node:
         if not self._calls and self._drained is not None and not self._drained.done():
             self._drained.set_result(None)
 
-    # Store failure and the end
-
-    def _on_store_failure(self, cause: BaseException) -> None:
-        self.last_store_error = str(cause)
-        log.error("the store failed, reopening: %s", cause)
-        self.catalog.drop_all()
-        self._reopening = self.loop.create_future()
-        self.loop.create_task(self._reopen())
-
-    async def _reopen(self) -> None:
-        while not self.closed:
-            if self.committer.quiet:
-                try:
-                    epoch = self.store.reopen()
-                except (StoreError, OSError) as error:
-                    self.last_store_error = str(error)
-                    log.error("reopening the store failed: %s", error)
-                else:
-                    self.committer.reopened(epoch)
-                    self.last_store_error = ""
-                    log.info("the store is open again, epoch %d", epoch)
-                    self.outbox.restart()
-                    break
-            await asyncio.sleep(self.limits.store_reopen_s)
-        reopening, self._reopening = self._reopening, None
-        if reopening is not None:
-            reopening.set_result(None)
-
-    async def drain(self) -> None:
-        """Refuse new calls, wait for running ones, sync."""
+    async def drain(self, cut: Callable[[], Awaitable[None]] | None = None) -> None:
+        """Refuse new calls, wait for running ones, `cut` the rest, sync."""
+        limits = self.limits
         self.draining = True
         if self._calls:
             self._drained = self.loop.create_future()
-            await asyncio.wait([self._drained], timeout=self.limits.drain_timeout_s)
+            await asyncio.wait([self._drained], timeout=limits.drain_timeout_s)
+        if self._calls:
+            log.warning("%d calls did not end within %g s", self._calls, limits.drain_timeout_s)
+            if cut is not None:
+                await cut()
         self.outbox.stop()
         if not self.committer.failed:
-            await self.committer.barrier()
+            try:
+                await asyncio.wait_for(self.committer.barrier(), _LAST_SYNC_S)
+            except (HoldfastError, TimeoutError) as error:
+                log.error("the last sync failed: %s", error or "it takes too long")
         self.closed = True

@@ -9,7 +9,9 @@ a retry is then refused; a stream that changed nothing runs again.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 
 from holdfast_server.core import errors
 from holdfast_server.core.call import Answer, Call
@@ -30,27 +32,27 @@ from holdfast_server.runtime.keyed import claim_key
 from holdfast_server.runtime.runners.api import ActionInfo, Instance, StreamRun
 from holdfast_server.runtime.turn import ReplyWriter, Turn
 
+log = logging.getLogger("holdfast.actor")
+
 
 async def stream_action(
     activation: Activation, call: Call, action: ActionInfo
 ) -> AsyncGenerator[Value, None]:
     """The items of a streaming action."""
-    if call.key is None or action.read_only:
-        async for item in _Stream(activation, call, action, None).items():
-            yield item
-        return
-    claim = await claim_key(activation, call)
+    claim = None
+    if call.key is not None and not action.read_only:
+        claim = await claim_key(activation, call)
     if isinstance(claim, Answer):
         # Only a call that answers once leaves a result under its key.
         raise HoldfastError(errors.IDEMPOTENCY_KEY_REUSED)
-    items = _Stream(activation, call, action, claim.reply).items()
+    stream = _Stream(activation, call, action, None if claim is None else claim.reply)
     try:
-        async for item in items:
-            yield item
+        # A reader that leaves early has the handler ended before it goes on.
+        async with aclosing(stream.items()) as items:
+            async for item in items:
+                yield item
     finally:
-        try:
-            await items.aclose()
-        finally:
+        if claim is not None:
             claim.end(None)
 
 
@@ -125,7 +127,11 @@ class _Stream:
             raise
 
     async def _close(self, run: StreamRun) -> None:
-        """The reader has gone: let the handler's `finally` run, as a turn."""
+        """The reader has gone: let the handler's `finally` run, as a turn.
+
+        Nobody waits for what becomes of it, so that a failure is only logged: it
+        must not take the place of the error that the stream ended with.
+        """
         activation = self._activation
         call, deadline = self._call, activation.node.loop.time()
         deadline += activation.node.limits.hook_timeout_s
@@ -136,12 +142,19 @@ class _Stream:
                 if activation.instance is self._instance:
                     turn.begin(self._instance, activation.actor_id)
                     closed = True
-                    try:
-                        await run_until(run.close(turn), turn.deadline)
-                    except BaseException as error:
-                        fail(activation, turn, error)
-                        raise
-                    await finish(activation, turn, None, buffered=self._action.buffered)
+                    await self._close_in(turn, run)
+        except HoldfastError as error:
+            log.warning(
+                "the end of stream %s of %s: %s", self._call.action, activation.address, error
+            )
         finally:
             if not closed:
                 await run.close(None)
+
+    async def _close_in(self, turn: Turn, run: StreamRun) -> None:
+        try:
+            await run_until(run.close(turn), turn.deadline)
+        except BaseException as error:
+            fail(self._activation, turn, error)
+            raise
+        await finish(self._activation, turn, None, buffered=self._action.buffered)

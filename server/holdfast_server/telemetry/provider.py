@@ -20,15 +20,12 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 
 from holdfast_server.telemetry import names
+from holdfast_server.telemetry.failure import TracingError
 from holdfast_server.telemetry.otel import OtelObserver, OtelRpcObserver, SpanMaker
 
 log = logging.getLogger("holdfast.telemetry")
 
 _OTLP: Final = {"http/protobuf": "otlp_proto_http", "grpc": "otlp_proto_grpc"}
-
-
-class TracingError(ValueError):
-    """An OTEL_* variable asks for what is not there; the message names both."""
 
 
 class Tracing:

@@ -220,6 +220,12 @@ class LocalHost:
         turn.check_change()
         if turn.creating:
             raise HoldfastError(errors.NO_TURN, "the turn that creates an actor commits at its end")
+        if turn.destroyed:
+            raise HoldfastError(
+                errors.NO_TURN, "the turn that destroys an actor commits at its end"
+            )
+        if activation.actor_id != turn.actor_id:
+            raise HoldfastError(errors.ACTOR_DESTROYED)
         batch = Batch()
         activation.put_state(turn, batch)
         batch.extend(turn.take())

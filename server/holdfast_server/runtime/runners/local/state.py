@@ -3,7 +3,9 @@
 `encoded` is what the last finished turn left; the live object is ahead of it
 only while a turn is in progress. Whether a turn changed the state is found by
 comparing encodings, and only if the turn asked for the state. A failed turn
-drops the live object, which is decoded again when next wanted.
+drops the live object, which is decoded again when next wanted. Interleaved turns
+share it: when one leaves it such that it cannot be stored, the others that used it
+fail too, rather than lose what they did to it unnoticed.
 
 A read-only turn sees the last finished turn: the live object when no turn is in
 progress and the handler cannot wait, else one decoded from `encoded`, which the
@@ -36,11 +38,13 @@ class View(NamedTuple):
 class LiveState:
     """Lends the state to turns, and finds what they did to it."""
 
-    __slots__ = ("_codec", "_live", "_shared", "encoded")
+    __slots__ = ("_codec", "_dropped", "_live", "_shared", "encoded")
 
     def __init__(self, codec: StateCodec) -> None:
         self._codec = codec
         self._live: Any = UNSET
+        # How often a live object that turns had changed was dropped.
+        self._dropped = 0
         self._shared: tuple[bytes, View] | None = None
         self.encoded: bytes | None = None
 
@@ -53,6 +57,7 @@ class LiveState:
         """The state for `turn`; `busy` tells whether other turns are in progress."""
         turn.touched = True
         if turn.mode is not Mode.READ_ONLY:
+            self._begin_use(turn)
             return self._get_live()
         view = turn.view
         if not isinstance(view, View):
@@ -64,6 +69,7 @@ class LiveState:
     def set(self, turn: Turn, state: Any) -> None:
         """Replace the state."""
         turn.touched = True
+        self._begin_use(turn)
         self._live = state
 
     def take(self, turn: Turn) -> bytes | None:
@@ -73,6 +79,7 @@ class LiveState:
         if turn.mode is Mode.READ_ONLY:
             self._check_unchanged(turn)
             return None
+        self._begin_use(turn)
         if self._live is UNSET:
             return None
         data = self._encode(self._live)
@@ -86,8 +93,9 @@ class LiveState:
         """Forget what `turn` did; a handler's own references are then stale."""
         view = turn.view
         if turn.mode is not Mode.READ_ONLY:
-            if turn.touched:
+            if turn.touched and not self._is_lost(turn):
                 self._live = UNSET
+                self._dropped += 1
         elif isinstance(view, View):
             self._drop(view)
 
@@ -95,6 +103,21 @@ class LiveState:
     def live(self) -> Any:
         """The live object, for on_state_change."""
         return self._live
+
+    def _is_lost(self, turn: Turn) -> bool:
+        """Whether the object that `turn` used has been dropped with its changes."""
+        return turn.view is not None and turn.view != self._dropped
+
+    def _begin_use(self, turn: Turn) -> None:
+        """Remember which live object `turn` uses; raise when it was dropped since."""
+        if turn.view is None:
+            turn.view = self._dropped
+        elif turn.view != self._dropped:
+            raise HoldfastError(
+                errors.VALUE_NOT_ENCODABLE,
+                "another turn left a state that cannot be stored; the changes of this one are lost",
+                metadata={"path": "state"},
+            )
 
     def _get_live(self) -> Any:
         if self._live is UNSET:

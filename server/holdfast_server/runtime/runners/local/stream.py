@@ -59,7 +59,11 @@ class LocalStream:
     async def close(self, turn: Turn | None) -> None:
         self._host.current = turn
         if turn is None:
-            await self._items.aclose()
+            try:
+                await self._items.aclose()
+            except (Exception, SystemExit) as error:
+                # There is no turn left that it could fail.
+                self._outward(error)
             return
         turn.task = asyncio.current_task()
         turn.touched = self._touched and turn.mode is not Mode.READ_ONLY

@@ -9,6 +9,7 @@ idempotency key: nothing between caller and callee can lose an answer.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -58,10 +59,10 @@ class InProcessTransport:
 
     async def stream(self, call: wire.Call) -> AsyncIterator[wire.Encoded]:
         await self._earlier_turns()
-        items = self._node.stream(self._call(call))
         try:
-            async for item in items:
-                yield wire.Encoded(item.encoding, item.data)
+            async with aclosing(self._node.stream(self._call(call))) as items:
+                async for item in items:
+                    yield wire.Encoded(item.encoding, item.data)
         except HoldfastError as error:
             raise actor_error(error) from None
 

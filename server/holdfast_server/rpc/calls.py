@@ -1,0 +1,69 @@
+"""The RPCs in progress of one process, and their end when it drains.
+
+A drain refuses new ones, then lets those in progress finish; streams are ended
+between two items once their time is up; what is left at last is cut: its turn
+is cancelled and rolled back, and the caller hears that the outcome is unknown.
+So every caller gets a status of ours and none gRPC's bare cancellation.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from holdfast_server.core import errors
+from holdfast_server.core.errors import HoldfastError
+
+_CUT_S = 2.0
+
+
+class Calls:
+    """Tasks of the RPCs in progress."""
+
+    __slots__ = ("_cut", "_streams_end", "_tasks", "draining")
+
+    def __init__(self) -> None:
+        self.draining = False
+        self._streams_end = False
+        self._tasks: set[asyncio.Task[object]] = set()
+        self._cut: set[asyncio.Task[object]] = set()
+
+    def enter(self) -> asyncio.Task[object]:
+        """Count the RPC of this task; SERVER_DRAINING when no more are taken."""
+        if self.draining:
+            raise HoldfastError(errors.SERVER_DRAINING)
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        return task
+
+    def leave(self, task: asyncio.Task[object]) -> None:
+        self._tasks.discard(task)
+
+    def check_stream(self) -> None:
+        """Between two items of a stream: SERVER_DRAINING when it has to end here."""
+        if self._streams_end:
+            raise HoldfastError(
+                errors.SERVER_DRAINING, "the server is draining; the stream ends after this item"
+            )
+
+    def end_streams(self) -> None:
+        """Streams go on to their next item and end there."""
+        self._streams_end = True
+
+    def was_cut(self, task: asyncio.Task[object]) -> HoldfastError | None:
+        """What a cancelled RPC answers if it was this drain that cancelled it."""
+        if task not in self._cut:
+            return None
+        task.uncancel()
+        return HoldfastError(
+            errors.COMMIT_UNKNOWN,
+            "the server stopped before the call ended; retry with the same idempotency key",
+        )
+
+    async def cut(self) -> None:
+        """Cancel what is in progress and give it a moment to answer."""
+        self._cut = set(self._tasks)
+        for task in self._cut:
+            task.cancel()
+        if self._cut:
+            await asyncio.wait(self._cut, timeout=_CUT_S)

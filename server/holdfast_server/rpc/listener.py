@@ -1,0 +1,185 @@
+"""The gRPC servers of one process: the public one, and the admin one beside it.
+
+Both have the same TLS files and tokens. Health and reflection are on both;
+channelz, which shows every connection, is on the admin server only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+import grpc
+from grpc_channelz.v1 import channelz
+from grpc_health.v1 import health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from holdfast.v1 import (
+    actor_service_pb2,
+    actor_service_pb2_grpc,
+    dead_letter_service_pb2,
+    dead_letter_service_pb2_grpc,
+    kv_service_pb2,
+    kv_service_pb2_grpc,
+)
+from holdfast_server.core.limits import Limits
+from holdfast_server.core.tokens import Tokens
+from holdfast_server.rpc import health
+from holdfast_server.rpc.actor_service import ActorService
+from holdfast_server.rpc.auth import TokenCheck, by_certificate, by_token
+from holdfast_server.rpc.calls import Calls
+from holdfast_server.rpc.convert import Converter
+from holdfast_server.rpc.dead_letter_service import DeadLetterService
+from holdfast_server.rpc.kv_service import KvService
+from holdfast_server.runtime.node import Node
+
+log = logging.getLogger("holdfast.rpc")
+
+SERVICES: Final = (
+    actor_service_pb2.DESCRIPTOR.services_by_name["ActorService"].full_name,
+    kv_service_pb2.DESCRIPTOR.services_by_name["KvService"].full_name,
+    dead_letter_service_pb2.DESCRIPTOR.services_by_name["DeadLetterService"].full_name,
+)
+_CHANNELZ: Final = "grpc.channelz.v1.Channelz"
+_MESSAGE_EXTRA: Final = 1 << 20
+# Open streams that are not ours to end, like those of reflection.
+_GRACE_S: Final = 0.2
+
+
+class TlsMaterial(Protocol):
+    """PEM contents; `client_ca` makes client certificates required."""
+
+    @property
+    def certificate(self) -> bytes: ...
+    @property
+    def key(self) -> bytes: ...
+    @property
+    def client_ca(self) -> bytes | None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Access:
+    """Who may connect. `tls` gives what is in force now, and is asked at each handshake."""
+
+    tokens: Tokens
+    tls: Callable[[], TlsMaterial | None]
+    # Whether tokens are checked at all: they may change, but not come and go.
+    checked: bool
+
+
+class BindError(Exception):
+    """gRPC cannot listen at an address."""
+
+
+class Listener:
+    """The gRPC servers over one node."""
+
+    def __init__(
+        self,
+        node: Node,
+        *,
+        limits: Limits,
+        namespaces: frozenset[str],
+        access: Access,
+        reflect: bool,
+        interceptors: Sequence[Any] = (),
+    ) -> None:
+        self._access = access
+        self._interceptors = [TokenCheck(access.tokens)] if access.checked else []
+        self._interceptors += interceptors
+        self._size = max(limits.payload_bytes_max, limits.input_bytes_max) + _MESSAGE_EXTRA
+        self._servers: list[grpc.aio.Server] = []
+        self.calls = Calls()
+        self.health = health.Health(SERVICES, limits.health_watches_max)
+        converter = self._converter(limits, namespaces)
+        self._actors = ActorService(node, converter, limits, self.calls)
+        self._kv = KvService(node, converter, limits, self.calls)
+        self._letters = DeadLetterService(node, converter, limits, self.calls)
+        self._reflect = reflect
+
+    async def start(self, address: str) -> int:
+        """Serve the public port; the port's number."""
+        server = self._server()
+        actor_service_pb2_grpc.add_ActorServiceServicer_to_server(self._actors, server)
+        kv_service_pb2_grpc.add_KvServiceServicer_to_server(self._kv, server)
+        dead_letter_service_pb2_grpc.add_DeadLetterServiceServicer_to_server(self._letters, server)
+        health_pb2_grpc.add_HealthServicer_to_server(self.health, server)
+        if self._reflect:
+            names = [*SERVICES, health.NAME, reflection.SERVICE_NAME]
+            reflection.enable_server_reflection(names, server)
+        return await self._open(server, address)
+
+    async def start_admin(self, address: str) -> int:
+        """Serve the admin port; the port's number."""
+        server = self._server()
+        health_pb2_grpc.add_HealthServicer_to_server(self.health, server)
+        channelz.add_channelz_servicer(server)
+        names = [health.NAME, _CHANNELZ, reflection.SERVICE_NAME]
+        reflection.enable_server_reflection(names, server)
+        return await self._open(server, address)
+
+    async def stop(self) -> None:
+        """Close the ports and what is still open on them."""
+        self.health.close()
+        servers, self._servers = self._servers, []
+        for server in servers:
+            await server.stop(_GRACE_S)
+
+    def _server(self) -> grpc.aio.Server:
+        return grpc.aio.server(
+            interceptors=self._interceptors,
+            options=[
+                ("grpc.max_receive_message_length", self._size),
+                ("grpc.max_send_message_length", self._size),
+                ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+                ("grpc.keepalive_permit_without_calls", 1),
+                ("grpc.so_reuseport", 0),
+                ("grpc.enable_channelz", 1),
+            ],
+        )
+
+    async def _open(self, server: grpc.aio.Server, address: str) -> int:
+        credentials = self._credentials()
+        try:
+            if credentials is None:
+                port = server.add_insecure_port(address)
+            else:
+                port = server.add_secure_port(address, credentials)
+        except RuntimeError as error:
+            with contextlib.suppress(Exception):
+                await server.stop(None)
+            raise BindError(str(error)) from None
+        self._servers.append(server)
+        await server.start()
+        return port
+
+    def _credentials(self) -> grpc.ServerCredentials | None:
+        material = self._access.tls()
+        if material is None:
+            return None
+        return grpc.dynamic_ssl_server_credentials(
+            _certificates(material),
+            self._current_certificates,
+            require_client_authentication=material.client_ca is not None,
+        )
+
+    def _current_certificates(self) -> Any:
+        material = self._access.tls()
+        return _certificates(material) if material is not None else None
+
+    def _converter(self, limits: Limits, namespaces: frozenset[str]) -> Converter:
+        material = self._access.tls()
+        if self._access.checked:
+            return Converter(limits, namespaces, by_token(self._access.tokens))
+        if material is not None and material.client_ca is not None:
+            return Converter(limits, namespaces, by_certificate)
+        return Converter(limits, namespaces)
+
+
+def _certificates(material: TlsMaterial) -> grpc.ServerCertificateConfiguration:
+    return grpc.ssl_server_certificate_configuration(
+        [(material.key, material.certificate)], root_certificates=material.client_ca
+    )

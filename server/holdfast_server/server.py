@@ -1,0 +1,171 @@
+"""One server: store, runtime and rpc put together, started and drained."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import random
+import secrets
+from typing import TYPE_CHECKING
+
+from holdfast.registry import Registry
+from holdfast_server.addresses import HostPort, why_not_free
+from holdfast_server.config import AUTO, SETTINGS, Config
+from holdfast_server.failures import StartError
+from holdfast_server.rpc.interceptors.tracing import TracingInterceptor
+from holdfast_server.rpc.listener import Access, BindError, Listener
+from holdfast_server.runtime.environment import Environment
+from holdfast_server.runtime.node import Node
+from holdfast_server.runtime.runners.local import LocalRunner
+from holdfast_server.security import Security
+from holdfast_server.store.api import Store
+from holdfast_server.store.rocks import RocksStore
+from holdfast_server.system import SystemClock, SystemThreads
+from holdfast_server.telemetry.observer import SILENT
+from holdfast_server.telemetry.tracing import open_tracing
+from holdfast_server.watchdog import Watchdog
+
+if TYPE_CHECKING:
+    from holdfast_server.telemetry.provider import Tracing
+
+log = logging.getLogger("holdfast.server")
+
+
+class Server:
+    """One server process: start, then stop."""
+
+    def __init__(self, registry: Registry, config: Config, store: Store | None = None) -> None:
+        self.config = config
+        self._registry = registry
+        self._store = store
+        self.port = 0
+        # 0 while there is no admin server.
+        self.admin_port = 0
+        self.tracing: Tracing | None = None
+        self._stopping: asyncio.Task[None] | None = None
+
+    def check(self) -> None:
+        """Read the files that the settings name; ConfigError when one is wrong."""
+        Security(self.config)
+
+    async def start(self) -> None:
+        """Open the data and serve; what stands in the way is one of `failures.EXPLAINED`."""
+        config, limits = self.config, self.config.limits
+        async with contextlib.AsyncExitStack() as undo:
+            self.security = Security(config)
+            addresses = self._addresses()
+            self.tracing = open_tracing(os.environ, keys=config.trace_keys)
+            undo.push_async_callback(self._close_tracing)
+            self._threads = SystemThreads(limits.action_threads_max)
+            undo.callback(self._threads.close)
+            if self._store is None:
+                self._store = RocksStore(config.data)
+            undo.callback(self._store.close)
+            self.node = Node(
+                store=self._store,
+                environment=self._environment(),
+                limits=limits,
+                namespaces=config.namespaces,
+                loop=asyncio.get_running_loop(),
+                on_store_change=self._on_store_change,
+                observer=SILENT if self.tracing is None else self.tracing.observer,
+            )
+            undo.callback(setattr, self.node, "closed", True)
+            self.listener = Listener(
+                self.node,
+                limits=limits,
+                namespaces=config.namespaces,
+                access=Access(
+                    tokens=self.security.tokens,
+                    tls=lambda: self.security.tls,
+                    checked=bool(config.token or config.token_file),
+                ),
+                reflect=config.reflection,
+                interceptors=self._interceptors(),
+            )
+            undo.push_async_callback(self.listener.stop)
+            self.node.start(LocalRunner(self._registry.types, self.node))
+            await self._listen(*addresses)
+            self._watchdog = Watchdog(limits.loop_block_warn_s)
+            self._watchdog.start()
+            undo.pop_all()
+
+    async def stop(self) -> None:
+        """Drain: NOT_SERVING, refuse new calls, finish or cut running ones, sync, close,
+        send the last spans.
+
+        Whoever asks again waits for the same drain.
+        """
+        if self._stopping is None:
+            self._stopping = asyncio.create_task(self._stop())
+        await asyncio.shield(self._stopping)
+
+    async def _stop(self) -> None:
+        listener = self.listener
+        listener.health.stop("the server is draining")
+        listener.calls.draining = True
+        ending = asyncio.get_running_loop().call_later(
+            self.config.limits.drain_streams_s, listener.calls.end_streams
+        )
+        try:
+            await self.node.drain(listener.calls.cut)
+        finally:
+            ending.cancel()
+        await listener.stop()
+        self._watchdog.stop()
+        assert self._store is not None
+        try:
+            self._store.close()
+        finally:
+            self._threads.close()
+            await self._close_tracing()
+
+    async def _close_tracing(self) -> None:
+        if self.tracing is not None:
+            await self.tracing.close(self.config.limits.trace_flush_timeout_s)
+
+    def _interceptors(self) -> list[TracingInterceptor]:
+        return [] if self.tracing is None else [TracingInterceptor(self.tracing.rpcs)]
+
+    @property
+    def threads_busy(self) -> bool:
+        """Whether actors' code still runs on threads, which nothing can stop."""
+        return self._threads.busy
+
+    def _environment(self) -> Environment:
+        return Environment(
+            clock=SystemClock(),
+            random=random.SystemRandom(),
+            secret_bytes=secrets.token_bytes,
+            threads=self._threads,
+        )
+
+    def _addresses(self) -> tuple[HostPort, HostPort | None]:
+        """Where to listen, known to be free; before anything is opened or written."""
+        config = self.config
+        public, admin = config.grpc_address, config.admin_address
+        reason = why_not_free(public)
+        if reason:
+            raise StartError(f"{SETTINGS['grpc'].flag}: cannot listen on {public}: {reason}")
+        reason = why_not_free(admin) if admin is not None else ""
+        if reason and config.admin == AUTO:
+            log.warning("no admin server, as %s cannot be used: %s", admin, reason)
+            admin = None
+        elif reason:
+            raise StartError(f"{SETTINGS['admin'].flag}: cannot listen on {admin}: {reason}")
+        return public, admin
+
+    async def _listen(self, public: HostPort, admin: HostPort | None) -> None:
+        try:
+            self.port = await self.listener.start(str(public))
+            if self.tracing is not None:
+                self.tracing.rpcs.listens(public.host, self.port)
+            if admin is not None:
+                self.admin_port = await self.listener.start_admin(str(admin))
+        except BindError as error:
+            raise StartError(f"cannot listen: {error}") from None
+
+    def _on_store_change(self, reason: str) -> None:
+        self.listener.health.set(reason)
