@@ -217,7 +217,9 @@ def _details(reason: errors.Reason, message: str, metadata: dict[str, str]) -> b
     status = status_pb2.Status(code=_CODES[reason.status].value[0], message=message)
     for detail in details:
         packed = any_pb2.Any()
-        packed.Pack(detail)
+        # Maps have no order of their own, and a replayed failure must have the same
+        # bytes, also from another process.
+        packed.Pack(detail, deterministic=True)
         status.details.append(packed)
     data: bytes = status.SerializeToString()
     return data

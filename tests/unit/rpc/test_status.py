@@ -37,6 +37,16 @@ def test_an_error_that_fits_is_whole() -> None:
     assert "truncated" not in info.metadata
 
 
+def test_the_bytes_of_an_error_are_the_same_in_every_process() -> None:
+    names = [f"name{number:02}" for number in range(20)]
+    error = HoldfastError(errors.REQUEST_INVALID, metadata=dict.fromkeys(reversed(names), "x"))
+
+    _, _, details = status_of(error)
+
+    places = [details.index(name.encode()) for name in names]
+    assert places == sorted(places)
+
+
 @pytest.mark.parametrize(
     "error",
     [
