@@ -1,6 +1,6 @@
 # The commands of this repository; `make test` is what a change must pass.
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-conformance run gen lint test test-all
+.PHONY: help setup setup-conformance run gen lint test test-all soak
 
 # A uv that is missing is installed beside .venv, since `uv sync` removes what is not locked.
 UV_VENV := build/uv
@@ -27,6 +27,10 @@ test: setup setup-conformance ## lint, then every test that is not slow, with th
 
 test-all: setup setup-conformance ## the same with the slow tests
 	@$(RUN) python -m tools.test --all
+
+soak: export HOLDFAST_SOAK_COUNT ?= 100
+soak: setup ## kill servers under load: HOLDFAST_SOAK_COUNT (100) directories, five deaths each
+	$(RUN) pytest tests/crash/test_soak.py
 
 lint: ## linters, type checker, import rules, protos
 	$(RUN) ruff check .
