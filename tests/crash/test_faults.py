@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 from random import Random
 
-import pytest
-
 from holdfast.v1 import actor_service_pb2 as pb
 from holdfast_server.store.verify import verify
 from tests.crash.history import History
@@ -38,10 +36,6 @@ async def test_failing_syncs_break_no_promise(data: str, rng: Random) -> None:
     assert check(history, books) == []
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="a try that joined a lost one looks into the table of the activation that was dropped",
-)
 async def test_tries_that_join_a_failed_one_are_not_told_that_their_key_has_expired(
     data: str,
 ) -> None:

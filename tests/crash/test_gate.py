@@ -146,20 +146,13 @@ def lies(tmp_path_factory: pytest.TempPathFactory) -> Mapping[Kind, Mapping[str,
     }
 
 
-BY_ID = pytest.mark.xfail(
-    strict=True,
-    reason="NOT_FOUND for the id of an actor whose destroy is not synced yet leaves at once",
-)
 NAMES = ("doer", *(name for probes in ROUNDS for name in probes))
 
 
 @pytest.mark.parametrize(
     ("kind", "probe"),
     [
-        *(
-            pytest.param(Kind.DESTROY, name, marks=BY_ID if name == "read by id" else ())
-            for name in NAMES
-        ),
+        *((Kind.DESTROY, name) for name in NAMES),
         # Nobody knows the id of an actor that is being created.
         *((Kind.CREATE, name) for name in NAMES if name != "read by id"),
     ],

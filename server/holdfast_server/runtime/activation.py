@@ -97,11 +97,14 @@ class Activation:
         committer = self.node.committer
         return not self.dropped and not committer.failed and self.epoch == committer.epoch
 
-    def _gone(self) -> HoldfastError:
+    def check_live(self) -> None:
+        """Refuse to go on with memory that is no longer true."""
+        if self.live:
+            return
         committer = self.node.committer
         if committer.failed or self.epoch != committer.epoch:
-            return HoldfastError(errors.STORE_UNAVAILABLE)
-        return HoldfastError(errors.NO_TURN, "the actor has left memory since")
+            raise HoldfastError(errors.STORE_UNAVAILABLE)
+        raise HoldfastError(errors.NO_TURN, "the actor has left memory since")
 
     @property
     def holders(self) -> Iterator[Turn]:
@@ -141,7 +144,7 @@ class Activation:
                 await self._wait(turn)
             if not self.live:
                 self._end(turn)
-                raise self._gone()
+                self.check_live()
         except BaseException as error:
             if origin is not None:
                 origin.call_ended(self)
@@ -347,8 +350,7 @@ class Activation:
         self, batch: Batch, turn: Turn, *, buffered: bool = False
     ) -> asyncio.Future[Durability]:
         """Submit `batch`; the future is done when its answer may leave."""
-        if not self.live:
-            raise self._gone()
+        self.check_live()
         node = self.node
         future: asyncio.Future[Durability] = node.loop.create_future()
         if batch:

@@ -138,6 +138,8 @@ async def claim_key(activation: Activation, call: Call) -> Claim | Answer:
             answer = await asyncio.shield(flight.future)
         if answer is not None:
             return Answer(answer.value, answer.durability, answer.actor_id, replayed=True)
+    # What was remembered before the store failed may never have been stored.
+    activation.check_live()
     verdict = table_of(activation).judge(
         key, rows_max=limits.replies_max, bytes_max=limits.replies_bytes_max
     )

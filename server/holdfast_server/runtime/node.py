@@ -284,7 +284,13 @@ class Node:
             await self.recovery.ready()
         if self._calls >= self.limits.calls_max:
             raise HoldfastError(errors.SERVER_OVERLOADED)
-        activation = self.catalog.use(call.target, keyed=call.key is not None)
+        try:
+            activation = self.catalog.use(call.target, keyed=call.key is not None)
+        except HoldfastError as error:
+            if error.reason is errors.ACTOR_NOT_FOUND:
+                # That it is gone may be news that is not durable yet.
+                await self.committer.barrier()
+            raise
         self._calls += 1
         return activation
 
