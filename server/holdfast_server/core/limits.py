@@ -85,6 +85,9 @@ class Limits:
     # Threads for @action(thread=True). Beyond: the turn waits for one.
     action_threads_max: int = 32
 
+    # How long a commit waits at most for others to share its sync with; 0: never.
+    commit_wait_s: float = 0.01
+
     # Time limits of hooks, and of a turn whose action and class name none.
     hook_timeout_s: float = 5.0
     action_timeout_s: float = 60.0

@@ -1,8 +1,9 @@
 """Group commit and the output gate: nothing leaves before it is synced.
 
-Turns hand over batches at any moment. At the end of the loop's tick all of them
-are applied to the store as one unsynced write, so that the next reads see them;
-then the committer thread syncs while the loop goes on with the next turns.
+Turns hand over batches at any moment. Those that wait are applied to the store
+as one unsynced write, when a sync starts or when something is read that they
+may have changed; then the committer thread syncs while the loop goes on with
+the next turns. How long a sync waits for company is the pace's decision.
 Every batch has a number; `synced` is the number up to which everything is
 durable. Releases run in order, on the loop, never before their batch is synced
 (buffered ones: written). If a write or a sync fails, the outcome of all that
@@ -21,10 +22,14 @@ from concurrent.futures import Future
 
 from holdfast_server.core import errors
 from holdfast_server.core.errors import HoldfastError
+from holdfast_server.core.pace import Pace
 from holdfast_server.runtime.environment import Threads
 from holdfast_server.store.api import Batch, StaleEpochError, Store, StoreError
 
 Release = Callable[[HoldfastError | None], None]
+
+# More are not kept for one write, which would hold the loop for too long.
+_PENDING_MAX = 256
 
 
 class Committer:
@@ -37,16 +42,23 @@ class Committer:
         threads: Threads,
         loop: asyncio.AbstractEventLoop,
         on_failure: Callable[[BaseException], None],
+        wait_s: float = 0.0,
     ) -> None:
         self._store = store
         self._threads = threads
         self._loop = loop
         self._on_failure = on_failure
+        self._pace = Pace(wait_s)
         self._epoch = store.epoch
         self._pending: list[tuple[Batch, Release | None, bool]] = []
         self._written: deque[Release | None] = deque()
-        self._scheduled = False
+        # What is scheduled: a write, the start of a sync, or a look at the pace.
+        self._applying = False
+        self._starting = False
+        self._timer: asyncio.TimerHandle | None = None
         self._syncing = False
+        # Number of the last batch that a sync has taken up.
+        self._taken = 0
         self._failed = False
         self._waiters: list[tuple[int, int, asyncio.Future[None]]] = []
         self._tickets = 0
@@ -76,20 +88,26 @@ class Committer:
             raise HoldfastError(reason)
         self.submitted += 1
         self._pending.append((batch, release, buffered))
-        if not self._scheduled:
-            self._scheduled = True
+        if (buffered or len(self._pending) >= _PENDING_MAX) and not self._applying:
+            self._applying = True
             self._loop.call_soon(self.apply)
+        delay_s = self._pace.came(self.submitted - self._taken, self._loop.time())
+        if not self._syncing:
+            self._start_in(delay_s)
         return self.submitted
 
     def apply(self) -> None:
         """Write everything submitted, so that reads of the store see it."""
-        self._scheduled = False
+        self._applying = False
         if not self._pending:
             return
         group, self._pending = self._pending, []
-        batch = Batch()
-        for part, _, _ in group:
-            batch.extend(part)
+        if len(group) == 1:
+            batch = group[0][0]
+        else:
+            batch = Batch()
+            for part, _, _ in group:
+                batch.extend(part)
         try:
             self._store.write(batch, self._epoch)
         except (StoreError, StaleEpochError, OSError) as error:
@@ -103,7 +121,6 @@ class Committer:
                 release(None)
                 release = None
             self._written.append(release)
-        self._start_sync()
 
     async def until_synced(self, number: int, epoch: int) -> None:
         """Wait until the batch `number` of `epoch` and all before it are durable.
@@ -129,37 +146,68 @@ class Committer:
         assert not self._syncing
         self._failed = False
         self._epoch = epoch
-        self.synced = self.written = self.submitted
+        self.synced = self.written = self._taken = self.submitted
 
     @property
     def quiet(self) -> bool:
         """Whether no sync is running, so that the store may be closed."""
         return not self._syncing
 
+    def _start_in(self, delay_s: float) -> None:
+        """Start a sync at the end of the loop's tick, or look at the pace again."""
+        if self._starting:
+            return
+        if delay_s <= 0:
+            self._starting = True
+            self._loop.call_soon(self._start_sync)
+        elif self._timer is None:
+            self._timer = self._loop.call_later(delay_s, self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        waiting = self.submitted - self._taken
+        if waiting and not self._syncing and not self._failed:
+            self._start_in(self._pace.left(waiting, self._loop.time()))
+
     def _start_sync(self) -> None:
-        if self._syncing or self._failed or not self._written:
+        self._starting = False
+        self._stop_timer()
+        if self._syncing or self._failed:
+            return
+        self.apply()
+        if self._failed or not self._written:
             return
         self._syncing = True
-        number, count = self.written, len(self._written)
+        number, count, began = self.written, len(self._written), self._loop.time()
+        self._taken = number
         future = self._threads.sync(self._store.sync)
         future.add_done_callback(
-            lambda done: self._loop.call_soon_threadsafe(self._on_synced, done, number, count)
+            lambda done: self._loop.call_soon_threadsafe(
+                self._on_synced, done, number, count, began
+            )
         )
 
-    def _on_synced(self, done: Future[None], number: int, count: int) -> None:
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _on_synced(self, done: Future[None], number: int, count: int, began: float) -> None:
         self._syncing = False
         error = done.exception()
         if error is not None or self._failed:
             self._fail(error or StoreError("the store failed"))
             return
         self.synced = number
-        self._start_sync_of_rest(count)
+        waiting, now = self.submitted - number, self._loop.time()
+        self._pace.synced(count, waiting, now - began, now)
+        if waiting:
+            self._start_in(self._pace.left(waiting, now))
+        self._release(count)
 
-    def _start_sync_of_rest(self, count: int) -> None:
-        released = [self._written.popleft() for _ in range(count)]
-        self._start_sync()
+    def _release(self, count: int) -> None:
         self.group = count
-        for release in released:
+        for release in [self._written.popleft() for _ in range(count)]:
             if release is not None:
                 release(None)
         while self._waiters and self._waiters[0][0] <= self.synced:
@@ -170,6 +218,7 @@ class Committer:
     def _fail(self, cause: BaseException) -> None:
         first = not self._failed
         self._failed = True
+        self._stop_timer()
         self._written.extend(release for _, release, _ in self._pending)
         self._pending.clear()
         released, self._written = self._written, deque()

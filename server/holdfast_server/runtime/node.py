@@ -72,7 +72,11 @@ class Node:
         self._drained: asyncio.Future[None] | None = None
         self.recovery = Recovery(self, on_store_change)
         self.committer = Committer(
-            store=store, threads=environment.threads, loop=loop, on_failure=self.recovery.failed
+            store=store,
+            threads=environment.threads,
+            loop=loop,
+            on_failure=self.recovery.failed,
+            wait_s=limits.commit_wait_s,
         )
         self.catalog = Catalog(self)
         # Keyed calls that are running.
