@@ -1,6 +1,6 @@
 # The commands of this repository; `make test` is what a change must pass.
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-conformance run gen lint test test-all soak
+.PHONY: help setup setup-conformance run gen lint test test-all soak bench
 
 # A uv that is missing is installed beside .venv, since `uv sync` removes what is not locked.
 UV_VENV := build/uv
@@ -35,7 +35,7 @@ soak: setup ## kill servers under load: HOLDFAST_SOAK_COUNT (100) directories, f
 lint: ## linters, type checker, import rules, protos
 	$(RUN) ruff check .
 	$(RUN) ruff format --check .
-	$(RUN) mypy --strict server python_sdk tools examples
+	$(RUN) mypy --strict server python_sdk tools examples bench
 	$(RUN) lint-imports
 	$(RUN) hadolint Dockerfile
 	$(RUN) buf lint
@@ -45,3 +45,6 @@ lint: ## linters, type checker, import rules, protos
 gen: ## regenerate the Python code of the protos, and docs/configuration.md
 	$(RUN) python -m tools.gen_protos
 	$(RUN) python -m tools.gen_configuration
+
+bench: setup ## measure, and write docs/performance.md; takes minutes, and wants the machine for itself
+	$(RUN) python -m bench
