@@ -99,21 +99,22 @@ class Converter:
         )
 
     def value(self, payload: payload_pb2.Payload, field: str, limit: int) -> Value | None:
-        if not payload.data and not payload.encoding:
+        encoding, data = payload.encoding, payload.data
+        if not data and not encoding:
             return None
-        if payload.encoding not in ENCODINGS:
+        if encoding not in ENCODINGS:
             raise HoldfastError(
                 errors.ENCODING_INVALID,
-                f"{field}.encoding: {payload.encoding} is not an encoding",
+                f"{field}.encoding: {encoding} is not an encoding",
                 metadata={"field": f"{field}.encoding"},
             )
-        if len(payload.data) > limit:
+        if len(data) > limit:
             raise HoldfastError(
                 errors.MESSAGE_INCOMING_TOO_LONG,
-                f"{field}: {len(payload.data)} bytes; at most {limit}",
-                metadata={"field": field, "limit": str(limit), "size": str(len(payload.data))},
+                f"{field}: {len(data)} bytes; at most {limit}",
+                metadata={"field": field, "limit": str(limit), "size": str(len(data))},
             )
-        return Value(payload.encoding, payload.data)
+        return Value(encoding, data)
 
     def arguments(self, payload: payload_pb2.Payload, field: str) -> Value | None:
         return self.value(payload, field, self._limits.payload_bytes_max)
