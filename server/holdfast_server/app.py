@@ -18,7 +18,7 @@ from holdfast_server.runtime.runners.local import current_fields
 from holdfast_server.server import Server
 from holdfast_server.shutdown import Shutdown
 from holdfast_server.store.api import StoreError
-from holdfast_server.system import loop_factory
+from holdfast_server.system import loop_factory, spare_the_collector
 from holdfast_server.telemetry.logging import configure
 
 __all__ = ["OnReady", "Server", "run", "serve", "serve_process", "start_logging"]
@@ -45,6 +45,7 @@ async def run(registry: Registry, config: Config, on_ready: OnReady = announce) 
         await server.start()
         if server.tracing is not None:
             server.tracing.share()
+        spare_the_collector()
         on_ready(server, shutdown)
         await shutdown.wait()
         log.info("draining; a second signal exits at once")

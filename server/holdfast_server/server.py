@@ -162,10 +162,17 @@ class Server:
             self.port = await self.listener.start(str(public))
             if self.tracing is not None:
                 self.tracing.rpcs.listens(public.host, self.port)
-            if admin is not None:
-                self.admin_port = await self.listener.start_admin(str(admin))
         except BindError as error:
             raise StartError(f"cannot listen: {error}") from None
+        if admin is None:
+            return
+        try:
+            self.admin_port = await self.listener.start_admin(str(admin))
+        except BindError as error:
+            if self.config.admin != AUTO:
+                raise StartError(f"cannot listen: {error}") from None
+            # Another process took it between the look and the bind.
+            log.warning("no admin server, as %s cannot be used: %s", admin, error)
 
     def _on_store_change(self, reason: str) -> None:
         self.listener.health.set(reason)

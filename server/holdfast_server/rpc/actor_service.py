@@ -14,7 +14,7 @@ from holdfast_server.core.errors import HoldfastError, invalid
 from holdfast_server.core.ids import check_name, format_actor_id, parse_actor_id
 from holdfast_server.core.limits import Limits
 from holdfast_server.rpc.calls import Calls
-from holdfast_server.rpc.convert import Converter, actor_of, deadline_of, payload_of
+from holdfast_server.rpc.convert import Converter, actor_of, payload_of
 from holdfast_server.rpc.guard import Context, streaming, unary
 from holdfast_server.rpc.trace import trace_of
 from holdfast_server.runtime import lifecycle
@@ -83,7 +83,7 @@ class ActorService(actor_service_pb2_grpc.ActorServiceServicer):
             target=self._convert.target(request.namespace, request.target, create=False),
             action=lifecycle.DESTROY,
             key=self._convert.idempotency(request, context),
-            deadline=deadline_of(context),
+            deadline=self._convert.deadline(context),
             trace=trace_of(context),
         )
         actor_id = await self._node.destroy(call)
@@ -129,7 +129,7 @@ class ActorService(actor_service_pb2_grpc.ActorServiceServicer):
             action=action,
             args=given,
             key=self._convert.idempotency(request, context),
-            deadline=deadline_of(context),
+            deadline=self._convert.deadline(context),
             trace=trace_of(context),
         )
         actor_id, record, created = await self._node.create(call)

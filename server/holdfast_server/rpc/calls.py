@@ -19,9 +19,10 @@ _CUT_S = 2.0
 class Calls:
     """Tasks of the RPCs in progress."""
 
-    __slots__ = ("_cut", "_streams_end", "_tasks", "draining")
+    __slots__ = ("_cut", "_loop", "_streams_end", "_tasks", "draining")
 
-    def __init__(self) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
         self.draining = False
         self._streams_end = False
         self._tasks: set[asyncio.Task[object]] = set()
@@ -31,7 +32,8 @@ class Calls:
         """Count the RPC of this task; SERVER_DRAINING when no more are taken."""
         if self.draining:
             raise HoldfastError(errors.SERVER_DRAINING)
-        task = asyncio.current_task()
+        # To look for the running loop would cost a system call.
+        task = asyncio.current_task(self._loop)
         assert task is not None
         self._tasks.add(task)
         return task

@@ -3,7 +3,6 @@ to google.rpc.Status. The only mapping of the catalogue to gRPC codes is here.""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
@@ -30,7 +29,7 @@ _CUT_VALUE_BYTES = 300
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
-def _anonymous(_: Context) -> bytes:
+def anonymous(_: Context) -> bytes:
     return ANONYMOUS
 
 
@@ -47,15 +46,18 @@ class Keyed(Protocol):
 class Converter:
     """Checks and converts requests under the server's limits.
 
-    `caller` tells the 16 bytes of who calls, to whom a key of their own belongs.
+    `caller` tells the 16 bytes of who calls, to whom a key of their own belongs;
+    `time` is the loop's, in which deadlines are.
     """
 
     def __init__(
         self,
         limits: Limits,
         namespaces: frozenset[str],
-        caller: Callable[[Context], bytes] = _anonymous,
+        caller: Callable[[Context], bytes],
+        time: Callable[[], float],
     ) -> None:
+        self._time = time
         self._limits = limits
         self._namespaces = namespaces
         self._caller = caller
@@ -147,6 +149,11 @@ class Converter:
             raise invalid("client_sequence.acknowledged_below", "must not be above number")
         return ClientKey(sequence.client_id, sequence.number, sequence.acknowledged_below)
 
+    def deadline(self, context: Context) -> float | None:
+        """The caller's deadline in the loop's time."""
+        left = context.time_remaining()
+        return None if left is None else self._time() + left
+
     def call(self, request: Any, context: Context) -> Call:
         """The Call of an InvokeActionRequest or StreamActionRequest."""
         if not request.action:
@@ -158,15 +165,9 @@ class Converter:
             kwargs=self.arguments(request.kwargs, "kwargs"),
             accept=self.accept(request.accept_encoding),
             key=self.idempotency(request, context),
-            deadline=deadline_of(context),
+            deadline=self.deadline(context),
             trace=trace_of(context),
         )
-
-
-def deadline_of(context: Context) -> float | None:
-    """The caller's deadline in the loop's time."""
-    left = context.time_remaining()
-    return None if left is None else asyncio.get_running_loop().time() + left
 
 
 def payload_of(value: Value) -> payload_pb2.Payload:

@@ -29,9 +29,9 @@ from holdfast_server.core.limits import Limits
 from holdfast_server.core.tokens import Tokens
 from holdfast_server.rpc import health
 from holdfast_server.rpc.actor_service import ActorService
-from holdfast_server.rpc.auth import TokenCheck, by_certificate, by_token
+from holdfast_server.rpc.auth import Callers, TokenCheck, by_certificate, by_token
 from holdfast_server.rpc.calls import Calls
-from holdfast_server.rpc.convert import Converter
+from holdfast_server.rpc.convert import Converter, anonymous
 from holdfast_server.rpc.dead_letter_service import DeadLetterService
 from holdfast_server.rpc.kv_service import KvService
 from holdfast_server.runtime.node import Node
@@ -92,9 +92,9 @@ class Listener:
         self._interceptors += interceptors
         self._size = max(limits.payload_bytes_max, limits.input_bytes_max) + _MESSAGE_EXTRA
         self._servers: list[grpc.aio.Server] = []
-        self.calls = Calls()
+        self.calls = Calls(node.loop)
         self.health = health.Health(SERVICES, limits.health_watches_max)
-        converter = self._converter(limits, namespaces)
+        converter = self._converter(node, limits, namespaces)
         self._actors = ActorService(node, converter, limits, self.calls)
         self._kv = KvService(node, converter, limits, self.calls)
         self._letters = DeadLetterService(node, converter, limits, self.calls)
@@ -170,13 +170,14 @@ class Listener:
         material = self._access.tls()
         return _certificates(material) if material is not None else None
 
-    def _converter(self, limits: Limits, namespaces: frozenset[str]) -> Converter:
+    def _converter(self, node: Node, limits: Limits, namespaces: frozenset[str]) -> Converter:
         material = self._access.tls()
+        caller: Callers = anonymous
         if self._access.checked:
-            return Converter(limits, namespaces, by_token(self._access.tokens))
-        if material is not None and material.client_ca is not None:
-            return Converter(limits, namespaces, by_certificate)
-        return Converter(limits, namespaces)
+            caller = by_token(self._access.tokens)
+        elif material is not None and material.client_ca is not None:
+            caller = by_certificate
+        return Converter(limits, namespaces, caller, node.loop.time)
 
 
 def _certificates(material: TlsMaterial) -> grpc.ServerCertificateConfiguration:

@@ -160,7 +160,7 @@ class LocalInstance:
     ) -> Any:
         """Run a hook of the start or the end within its time limit."""
         limit_s, address = self.activation.node.limits.hook_timeout_s, self.activation.address
-        turn.task = asyncio.current_task()
+        turn.task = asyncio.current_task(self.activation.node.loop)
         token = enter_turn(turn)
         try:
             async with asyncio.timeout(limit_s) as timer:
@@ -206,7 +206,7 @@ class LocalInstance:
         kwargs: dict[str, Any],
         call: Call,
     ) -> Value:
-        turn.task = asyncio.current_task()
+        turn.task = asyncio.current_task(self.activation.node.loop)
         token = enter_turn(turn)
         try:
             if spec.thread:

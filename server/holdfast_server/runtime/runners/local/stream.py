@@ -38,7 +38,7 @@ class LocalStream:
 
     async def step(self, turn: Turn) -> Value | None:
         self._host.current = turn
-        turn.task = asyncio.current_task()
+        turn.task = asyncio.current_task(self._instance.activation.node.loop)
         turn.touched = self._touched and turn.mode is not Mode.READ_ONLY
         token = enter_turn(turn)
         try:
@@ -65,7 +65,7 @@ class LocalStream:
                 # There is no turn left that it could fail.
                 self._outward(error)
             return
-        turn.task = asyncio.current_task()
+        turn.task = asyncio.current_task(self._instance.activation.node.loop)
         turn.touched = self._touched and turn.mode is not Mode.READ_ONLY
         token = enter_turn(turn)
         try:
