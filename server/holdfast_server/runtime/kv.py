@@ -1,7 +1,7 @@
 """The KV of one actor as one turn sees it: the store below, its own writes above.
 
 Values are kept with a type byte before them, so that text comes back as text.
-`take` turns the writes into a batch, with the row of bytes in use, which is
+`take` puts the writes into a batch, with the row of bytes in use, which is
 counted then, from what is really stored: turns that interleave cannot make it
 drift.
 """
@@ -153,7 +153,7 @@ class KvView:
     # The writes as a batch
 
     def take(self, batch: Batch) -> None:
-        """Add the writes since the last `take`; KV_STORAGE_FULL when they do not fit."""
+        """Add the writes since the last `clear`; KV_STORAGE_FULL when they do not fit."""
         if not self._written and not self._ranges:
             return
         change = self._change()
@@ -174,6 +174,9 @@ class KvView:
             else:
                 batch.put(self._prefix + key, value)
         batch.put(row, max(used, 0).to_bytes(8))
+
+    def clear(self) -> None:
+        """What `take` gave is about to be submitted."""
         self._written, self._ranges, self._bytes = {}, [], 0
 
     def _change(self) -> int:

@@ -198,7 +198,8 @@ class Turn:
     # Effects as writes
 
     def take(self) -> Batch:
-        """Everything collected since the last commit as writes; then empty again."""
+        """Everything collected since the last commit as writes; then empty again,
+        but for what is refused: all of it stays, for a handler that goes on."""
         batch = Batch()
         if self.kv_view is not None:
             self.kv_view.take(batch)
@@ -206,4 +207,6 @@ class Turn:
             lanes = self.activation.node.outbox.store(self.actor_id, self.sends, batch)
             self.sends = None
             self.lanes = [*(self.lanes or ()), *lanes]
+        if self.kv_view is not None:
+            self.kv_view.clear()
         return batch

@@ -70,6 +70,8 @@ class LocalInstance:
         self._declared_state().set(turn, value)
 
     def take_state(self, turn: Turn) -> tuple[int, bytes] | None:
+        # A commit that was refused has left its encoding: it is not what is kept now.
+        turn.encoded = None
         state = self._state
         data = state.take(turn) if state is not None else None
         if state is None or data is None:
