@@ -89,7 +89,8 @@ class KvView:
     def put(self, entries: list[tuple[bytes, bytes]]) -> None:
         """Write entries, each value with its type byte; all or none."""
         limits = self._limits
-        self._check_batch(len(entries), sum(len(key) + len(value) for key, value in entries))
+        # As the user counts: without the type bytes.
+        self._check_batch(len(entries), sum(len(key) + len(value) - 1 for key, value in entries))
         for key, value in entries:
             self._check_key(key)
             if len(value) - 1 > limits.kv_value_bytes_max:

@@ -284,7 +284,7 @@ class LocalHost:
     @_surfaced_async
     async def kv_get(self, keys: list[bytes]) -> list[str | bytes | None]:
         view = self._turn().kv
-        return [_plain(view.get(key)) for key in keys]
+        return [None if value is None else _plain(value) for value in map(view.get, keys)]
 
     @_surfaced_async
     async def kv_put(self, entries: list[tuple[bytes, str | bytes]]) -> None:
@@ -305,7 +305,7 @@ class LocalHost:
         most = self._instance.activation.node.limits.kv_list_max
         count = most if limit is None else min(limit, most)
         rows = self._turn().kv.scan(start, end, count, reverse)
-        return [(key, _plain(value) or "") for key, value in rows]
+        return [(key, _plain(value)) for key, value in rows]
 
 
 def _typed(value: str | bytes) -> bytes:
@@ -316,7 +316,5 @@ def _typed(value: str | bytes) -> bytes:
     raise TypeError(f"a KV value is str or bytes, not {type(value).__name__}")
 
 
-def _plain(value: bytes | None) -> str | bytes | None:
-    if value is None:
-        return None
+def _plain(value: bytes) -> str | bytes:
     return value[1:].decode("utf-8") if value[:1] == TEXT else value[1:]
