@@ -8,7 +8,8 @@ backoff, then the row is dead-lettered and the lane goes on.
 
 Rows wait on disk. In memory there is a task for each lane at work and a timer
 for each lane that backs off, a bounded number of both; lanes beyond are found
-on disk again, by a pass over the rows that goes on where it ran out of room.
+on disk again: those to work at by a pass over the rows that goes on where it ran
+out of room, those that back off by the next tick, since they are not yet due.
 """
 
 from __future__ import annotations
@@ -64,6 +65,8 @@ class Outbox:
         self._cursor: bytes | None = None
         # Whether a lane that the pass has gone by found no room since.
         self._missed = False
+        # Whether a lane that backs off found no room for its timer.
+        self._left = False
         # Undelivered rows and bytes of the senders that have sent lately.
         self._counts: OrderedDict[bytes, tuple[int, int]] = OrderedDict()
 
@@ -90,6 +93,9 @@ class Outbox:
 
     def _tick(self) -> None:
         if not self._node.closed:
+            if self._left and self._cursor is None:
+                self._left = False
+                self._cursor = keys.kind_range(keys.Kind.OUTBOX)[0]
             self._pass()
             self._node.loop.call_later(_PASS_S, self._tick)
 
@@ -211,8 +217,7 @@ class Outbox:
             nap_s = min(wait_s, _NAP_MAX_S)
             self._napping[lane] = node.loop.call_later(nap_s, self._wake_up, lane)
         else:
-            self._missed = True
-            self._cursor = self._cursor or keys.kind_range(keys.Kind.OUTBOX)[0]
+            self._left = True
         self._pass()
 
     def _wake_up(self, lane: Lane) -> None:
