@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator
 
+import msgspec
 import pytest
 
 from holdfast import Client
@@ -14,9 +15,11 @@ from holdfast_server.app import Server
 from holdfast_server.config import load
 from holdfast_server.core.ids import Address
 from holdfast_server.store.faults import FaultyStore
-from holdfast_server.store.keys import directory_key
+from holdfast_server.store.keys import Kind, directory_key, kind_range, state_key
 from holdfast_server.store.memory import MemoryStore
+from holdfast_server.store.v1 import records_pb2 as records
 from tests.server.actors import Counter, registry
+from tests.server.probe import until
 
 
 class HeldStore(FaultyStore):
@@ -25,24 +28,36 @@ class HeldStore(FaultyStore):
     def __init__(self) -> None:
         super().__init__(MemoryStore())
         self._reached = threading.Event()
-        self._let_go = threading.Event()
-        self._let_go.set()
+        self._change = threading.Condition()
+        self._held = False
+        self._passes = 0
         self.before_sync = self._wait
 
     def hold(self) -> None:
         self._reached.clear()
-        self._let_go.clear()
+        self._held = True
 
     def let_go(self) -> None:
-        self._let_go.set()
+        with self._change:
+            self._held = False
+            self._change.notify()
+
+    def let_one_go(self) -> None:
+        """The sync that waits goes on; the next one will wait."""
+        self._reached.clear()
+        with self._change:
+            self._passes += 1
+            self._change.notify()
 
     async def reached(self) -> None:
         """Return once a sync waits."""
         await asyncio.to_thread(self._reached.wait)
 
     def _wait(self) -> None:
-        self._reached.set()
-        self._let_go.wait()
+        with self._change:
+            self._reached.set()
+            self._change.wait_for(lambda: not self._held or self._passes)
+            self._passes = max(self._passes - 1, 0)
 
 
 @pytest.fixture
@@ -114,4 +129,43 @@ async def test_a_send_does_not_leave_before_the_sync(client: Client, store: Held
     await tell
     async with asyncio.timeout(10):
         while ("c",) not in await list_actors(client):
+            pass
+
+
+def value_of(store: HeldStore, key: str) -> int:
+    """What a counter has counted, as far as it is written."""
+    actor_id = store.inner.get(directory_key(Address("default", "counter", (key,))))
+    record = records.StateRecord()
+    record.ParseFromString(store.inner.get(state_key(actor_id or b"")) or b"")
+    value: int = msgspec.msgpack.decode(record.data)["value"]
+    return value
+
+
+async def test_nor_does_one_to_a_target_that_is_being_told_another(
+    client: Client, store: HeldStore
+) -> None:
+    teller = client.get_or_create(Counter, ["a"])
+    store.hold()
+    first = asyncio.create_task(teller.tell("c", 1))
+    await store.reached()
+    store.let_one_go()
+    # The first send is delivered; what it did waits for the sync.
+    await first
+    await store.reached()
+    second = asyncio.create_task(teller.tell("c", 1))
+    await until(lambda: len(store.inner.scan(*kind_range(Kind.OUTBOX), limit=3)) == 2)
+    store.let_one_go()
+    # The first is settled; the second is there, not synced.
+    await store.reached()
+    await until(lambda: len(store.inner.scan(*kind_range(Kind.OUTBOX), limit=3)) == 1)
+    for _ in range(5):
+        await round_trip(client)
+
+    assert not second.done()
+    assert value_of(store, "c") == 1
+
+    store.let_go()
+    await second
+    async with asyncio.timeout(10):
+        while await client.get(Counter, ["c"]).value() != 2:
             pass

@@ -67,6 +67,8 @@ class Outbox:
         self._missed = False
         # Whether a lane that backs off found no room for its timer.
         self._left = False
+        # Number of the batch that the newest sends are in.
+        self._newest = 0
         # Undelivered rows and bytes of the senders that have sent lately.
         self._counts: OrderedDict[bytes, tuple[int, int]] = OrderedDict()
 
@@ -137,6 +139,7 @@ class Outbox:
                 metadata={"limit": str(limits.outbox_rows_max)},
             )
         self._remember(sender_id, rows, size)
+        self._newest = self._node.committer.submitted + 1
         return [(sender_id, scope) for scope in following]
 
     def _count(self, sender_id: bytes) -> tuple[int, int]:
@@ -194,6 +197,7 @@ class Outbox:
                 if wait_ms > 0:
                     wait_s = wait_ms / 1000
                     break
+                await self._durable()
                 async with self._slots:
                     wait_s = await self._deliver(lane, key, record)
                 if wait_s:
@@ -202,6 +206,15 @@ class Outbox:
             log.warning("a lane of the outbox stopped until the store is open: %s", error)
         finally:
             self._ended(lane, wait_s)
+
+    async def _durable(self) -> None:
+        """Wait until no row that was read can be lost: a lane at work also finds
+        those that are written and not synced."""
+        committer = self._node.committer
+        # A batch that failed before it was submitted has left its number to another.
+        newest = min(self._newest, committer.submitted)
+        if newest > committer.synced:
+            await committer.until_synced(newest, committer.epoch)
 
     def _ended(self, lane: Lane, wait_s: float) -> None:
         """A lane has nothing to do now; it comes back in `wait_s` seconds if that is set."""
