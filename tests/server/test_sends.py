@@ -36,6 +36,8 @@ class Peer(Actor[Inbox]):
     async def on_create(self, c: Context[Inbox], input: str | None) -> None:
         if input is not None:
             c.send(Peer, [input], "hear", f"born {c.key[0]}")
+        if input == "grave":
+            c.destroy()
 
     async def on_destroy(self, c: Context[Inbox]) -> None:
         c.send(Peer, ["heir"], "hear", f"gone {c.key[0]}")
@@ -245,6 +247,19 @@ async def test_hooks_send_too(running: tuple[Server, Client]) -> None:
 
     assert await peer(client, "parent").texts() == ["born child"]
     assert await peer(client, "heir").texts() == ["gone child"]
+
+
+async def test_an_actor_that_destroys_itself_at_its_start_sends_its_last(
+    running: tuple[Server, Client],
+) -> None:
+    server, client = running
+
+    assert await code_of(client.create(Peer, ["child"], input="grave")) == "actor.destroyed"
+    await delivered(server)
+
+    assert await peer(client, "grave").texts() == ["born child"]
+    assert await peer(client, "heir").texts() == ["gone child"]
+    assert await code_of(client.get(Peer, ["child"]).texts()) == "actor.not_found"
 
 
 async def test_a_full_outbox_rolls_the_turn_back(start: Start, stage: Stage) -> None:

@@ -270,7 +270,11 @@ class Activation:
         try:
             await instance.start(turn, stored, value, created)
             batch = Batch()
-            self.put_state(turn, batch)
+            if turn.destroyed:
+                await instance.on_destroy(turn)
+            else:
+                self.put_state(turn, batch)
+            # From here to the commit nothing waits: what is noted in memory is written.
             batch.extend(turn.take())
             if created:
                 now_ms = node.environment.clock.now_ms()
@@ -278,7 +282,6 @@ class Activation:
                 if on_created is not None:
                     on_created(batch, now_ms)
             if turn.destroyed:
-                await instance.on_destroy(turn)
                 self.put_destruction(batch)
             if batch:
                 self.commit(batch, turn)
