@@ -1,5 +1,8 @@
 """Generates the Python code of the protos, and checks the committed code for drift.
 
+What lies beside the protos as JSON, the gRPC service config, is copied as it is: the
+SDK reads its retry policy from there.
+
 `python -m tools.gen_protos` writes; `--check` regenerates into a temporary
 directory and exits with 1, naming each file that is missing, surplus or differs.
 
@@ -53,6 +56,8 @@ def generate(package: Package, out: Path) -> None:
     services = [proto for proto in protos if "\nservice " in proto.read_text(encoding="utf-8")]
     if services:
         _protoc(services, [f"--grpc_python_out={out}", f"--mypy_grpc_out=quiet:{out}"])
+    for data in sorted((PROTO / package.directory).glob("*.json")):
+        shutil.copyfile(data, out / package.directory / data.name)
     (out / package.directory / "__init__.py").write_text(INIT, encoding="utf-8")
 
 

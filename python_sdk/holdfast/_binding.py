@@ -8,13 +8,13 @@ argument at a time; only that way knows named arguments and words the errors.
 from __future__ import annotations
 
 import inspect
-import typing
 from collections.abc import Callable
-from types import SimpleNamespace
 from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from holdfast._annotations import annotation
+from holdfast._generics import Environment
 from holdfast.errors import DecodeError
 from holdfast.payload import Encoding, TypedDecoder, check_decoded, dec_hook, decoder
 
@@ -36,19 +36,9 @@ class Parameter(NamedTuple):
     decoder: TypedDecoder
 
 
-def annotation(function: Callable[..., Any], name: str) -> Any:
-    """The type a parameter (or `return`) is annotated with; Any without; NameError if unknown."""
-    found = getattr(function, "__annotations__", {})
-    if name not in found:
-        return Any
-    holder: Any = SimpleNamespace(__annotations__={name: found[name]})
-    hints = typing.get_type_hints(
-        holder, globalns=getattr(function, "__globals__", {}), include_extras=True
-    )
-    return hints[name]
-
-
-def parameters_of(function: Callable[..., Any]) -> list[Parameter]:
+def parameters_of(
+    function: Callable[..., Any], environment: Environment | None = None
+) -> list[Parameter]:
     """The parameters after `self` and `c`; ValueError naming the one that cannot be used."""
     listed = list(inspect.signature(function).parameters.values())
     leading = [p for p in listed[:2] if p.kind in _POSITIONAL]
@@ -57,7 +47,7 @@ def parameters_of(function: Callable[..., Any]) -> list[Parameter]:
     result = []
     for item in listed[2:]:
         try:
-            kind = annotation(function, item.name)
+            kind = annotation(function, item.name, environment)
             decode = decoder(kind)
         except Exception as error:
             raise ValueError(f"parameter {item.name!r}: {error}") from error

@@ -7,29 +7,19 @@ to the types the class declares; without, every name is an action of the wire.
 
 from __future__ import annotations
 
-import inspect
-import typing
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+import math
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from holdfast import payload
-from holdfast._transport import Call, Encoded, Lifecycle, Target
-from holdfast.actor import CLIENT_MEMBERS, Action
-from holdfast.errors import EncodeError
+from holdfast._actions import KnownAction, by_wire_name, encode_arguments, known_actions, untyped
+from holdfast._transport import Call, Lifecycle, Target
+from holdfast.actor import CLIENT_MEMBERS
+from holdfast.errors import HoldfastError
 
 if TYPE_CHECKING:
     from holdfast.client import BaseClient
-
-
-@dataclass(frozen=True, slots=True)
-class KnownAction:
-    """An action as far as a caller cares."""
-
-    name: str
-    streaming: bool
-    result_type: Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +31,11 @@ class Options:
     encoding: int | None = None
 
 
+DEFAULTS = Options()
+
+
 def encoding_number(encoding: str | int) -> int:
-    """The number of an encoding that is given by number or name."""
+    """The number of an encoding that is given by number or name; ValueError if unknown."""
     names = {member.name.lower(): int(member) for member in payload.Encoding}
     number = names.get(encoding) if isinstance(encoding, str) else int(encoding)
     if number not in names.values():
@@ -51,60 +44,67 @@ def encoding_number(encoding: str | int) -> int:
     return number
 
 
-def _result_type(function: Callable[..., Any], streaming: bool) -> Any:
-    try:
-        result = typing.get_type_hints(function, include_extras=True).get("return", Any)
-    except Exception:
-        # A name that exists only for the type checker: the result stays untyped.
-        return Any
-    if streaming:
-        items = typing.get_args(result)
-        return items[0] if items else Any
-    return result
-
-
-@lru_cache(maxsize=1024)
-def known_actions(cls: type) -> Mapping[str, KnownAction]:
-    """The actions of an actor class by their Python names."""
-    found: dict[str, KnownAction] = {}
-    for attribute in dir(cls):
-        member = inspect.getattr_static(cls, attribute)
-        if isinstance(member, Action):
-            function: Callable[..., Any] = member.function
-            streaming = inspect.isasyncgenfunction(function)
-            result_type = _result_type(function, streaming)
-            found[attribute] = KnownAction(member.name, streaming, result_type)
-    return found
-
-
-@lru_cache(maxsize=1024)
-def _by_wire_name(cls: type) -> Mapping[str, KnownAction]:
-    return {action.name: action for action in known_actions(cls).values()}
-
-
-def encode_arguments(
-    args: tuple[Any, ...], kwargs: dict[str, Any], encoding: int
-) -> tuple[Encoded | None, Encoded | None]:
-    """The two payloads of a call's arguments; None for no arguments."""
-    if encoding == payload.Encoding.PROTOBUF:
-        if len(args) > 1 or kwargs:
-            raise EncodeError("the encoding protobuf carries exactly one positional message", "$")
-        return (Encoded(encoding, payload.encode(args[0], encoding)) if args else None), None
-    return (
-        Encoded(encoding, payload.encode(list(args), encoding)) if args else None,
-        Encoded(encoding, payload.encode(kwargs, encoding)) if kwargs else None,
-    )
-
-
-def decode_result(value: Encoded | None, result_type: Any) -> Any:
-    """The Python value of a result; None when there is none."""
-    if value is None or value.encoding == 0:
+def check_timeout(timeout: float | None) -> float | None:
+    """A timeout in seconds, or None for none; TypeError or ValueError for anything else."""
+    if timeout is None:
         return None
-    return payload.decode(value.data, value.encoding, result_type)
+    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)):
+        raise TypeError(f"a timeout is a number of seconds, not {type(timeout).__name__}")
+    if not timeout > 0:
+        raise ValueError(f"a timeout is a positive number of seconds, not {timeout}")
+    return timeout
+
+
+def check_idempotency_key(key: str | None) -> str | None:
+    """An idempotency key, or None for none; TypeError or ValueError for anything else."""
+    if key is None:
+        return None
+    if not isinstance(key, str):
+        raise TypeError(f"an idempotency key is a string, not {type(key).__name__}")
+    # On the wire an empty key is no key, and a retry of the call could run twice.
+    if not key:
+        raise ValueError("an idempotency key has at least one character")
+    return key
+
+
+class RemoteAction:
+    """One action of a handle: `handle.send`. Calling it calls the actor."""
+
+    __slots__ = ("_action", "_handle")
+
+    def __init__(self, handle: ActorHandle, action: KnownAction) -> None:
+        self._handle = handle
+        self._action = action
+
+    @property
+    def name(self) -> str:
+        """The action's name on the wire."""
+        return self._action.name
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """An awaitable of the result, or an async iterator of a streaming action's items."""
+        if self._action.streaming:
+            return self._handle._stream(self._action, args, kwargs)
+        return self._handle._invoke(self._action, args, kwargs)
+
+    def inline(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """Only a live actor runs its actions inline; raises HoldfastError."""
+        raise HoldfastError(
+            f"{self.name!r} belongs to a handle, which calls another actor: inline runs an "
+            "action of `self` inside its own turn"
+        )
+
+    def __repr__(self) -> str:
+        return f"<action {self.name!r} of {self._handle!r}>"
 
 
 class ActorHandle:
-    """Calls the actions of one actor; made by a client, see the module."""
+    """Calls the actions of one actor; made by a client, see the module.
+
+    Handles are equal when they name the same actor in the same way through the same
+    client, whatever their options; they can be keys of a dict. They are not pickled: the
+    other process has another client, which finds the actor by its name and key.
+    """
 
     __slots__ = ("_client", "_cls", "_options", "_target")
 
@@ -113,12 +113,12 @@ class ActorHandle:
         client: BaseClient,
         target: Target,
         cls: type | None = None,
-        options: Options | None = None,
+        options: Options = DEFAULTS,
     ) -> None:
         self._client = client
         self._target = target
         self._cls = cls
-        self._options = Options() if options is None else options
+        self._options = options
 
     def with_options(
         self,
@@ -129,24 +129,34 @@ class ActorHandle:
     ) -> ActorHandle:
         """The same actor with these options; those that are None stay as they are.
 
-        `encoding` is a member of `Encoding` or its name, "json".
+        `idempotency_key` (1 to 255 bytes) names one call: the server answers a repeated
+        one with the first one's answer for 24 hours. `timeout` is the deadline of a call
+        with all its retries in seconds; `math.inf` for none. `encoding` is that of
+        arguments and results, a member of `holdfast.payload.Encoding` or its name, "json".
         """
         number = None if encoding is None else encoding_number(encoding)
-        given = {"idempotency_key": idempotency_key, "timeout": timeout, "encoding": number}
+        given = {
+            "idempotency_key": check_idempotency_key(idempotency_key),
+            "timeout": check_timeout(timeout),
+            "encoding": number,
+        }
         changed: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
         options = replace(self._options, **changed)
         return ActorHandle(self._client, self._target, self._cls, options)
 
     async def action(self, name: str, /, *args: Any, **kwargs: Any) -> Any:
-        """Run an action by its wire name."""
+        """Run an action by its wire name; its result. Raises ActorError."""
         return await self._invoke(self._known(name, streaming=False), args, kwargs)
 
     def action_stream(self, name: str, /, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
-        """Run a streaming action by its wire name."""
+        """Run a streaming action by its wire name; its items. Raises ActorError."""
         return self._stream(self._known(name, streaming=True), args, kwargs)
 
     async def resolve(self) -> str:
-        """The actor's id; creates the actor if the handle is from get_or_create."""
+        """The actor's id; creates the actor if the handle is from get_or_create.
+
+        Raises ActorError `actor.not_found` where there is none to be found.
+        """
         if self._target.actor_id is not None:
             return self._target.actor_id
         request = Lifecycle(
@@ -159,23 +169,39 @@ class ActorHandle:
             return (await self._client.transport.get_or_create(request))[0].actor_id
         return (await self._client.transport.get(request)).actor_id
 
-    def __getattr__(self, name: str) -> Callable[..., Any]:
+    def __getattr__(self, name: str) -> RemoteAction:
         if name.startswith("_") or name in CLIENT_MEMBERS:
             raise AttributeError(name)
         if self._cls is None:
-            action = KnownAction(name, streaming=False, result_type=Any)
-        else:
-            known = known_actions(self._cls).get(name)
-            if known is None:
-                raise AttributeError(f"{self._cls.__name__} has no action {name!r}")
-            action = known
+            return RemoteAction(self, untyped(name))
+        known = known_actions(self._cls).get(name)
+        if known is None:
+            raise AttributeError(f"{self._cls.__name__} has no action {name!r}")
+        return RemoteAction(self, known)
 
-        def run(*args: Any, **kwargs: Any) -> Coroutine[Any, Any, Any] | AsyncIterator[Any]:
-            if action.streaming:
-                return self._stream(action, args, kwargs)
-            return self._invoke(action, args, kwargs)
+    def __dir__(self) -> list[str]:
+        actions = known_actions(self._cls) if self._cls is not None else ()
+        return [*super().__dir__(), *actions]
 
-        return run
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, ActorHandle):
+            return NotImplemented
+        return self._client is other._client and self._identity() == other._identity()
+
+    def __hash__(self) -> int:
+        return hash((id(self._client), self._identity()))
+
+    def __copy__(self) -> ActorHandle:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> ActorHandle:
+        return self
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "a handle is not pickled: pass on the actor's name and key, and let a client "
+            "of the other process find it"
+        )
 
     def __repr__(self) -> str:
         target = self._target
@@ -183,20 +209,25 @@ class ActorHandle:
             return f"<actor {target.actor_id}>"
         return f"<actor {target.name} {list(target.key)}>"
 
+    def _identity(self) -> tuple[str | None, str, tuple[str, ...]]:
+        target = self._target
+        return target.actor_id, "" if target.actor_id is not None else target.name, target.key
+
     def _known(self, name: str, *, streaming: bool) -> KnownAction:
-        known = _by_wire_name(self._cls).get(name) if self._cls is not None else None
+        known = by_wire_name(self._cls).get(name) if self._cls is not None else None
         # The caller says which kind it wants; the server refuses the wrong one.
         if known is None or known.streaming != streaming:
-            return KnownAction(name, streaming, Any)
+            return untyped(name, streaming=streaming)
         return known
 
     def _timeout(self) -> float | None:
         own = self._options.timeout
-        return self._client.timeout if own is None else own
+        timeout = self._client.timeout if own is None else own
+        return None if timeout == math.inf else timeout
 
     def _call(self, action: KnownAction, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
         own = self._options.encoding
-        encoding = int(self._client.encoding if own is None else own)
+        encoding = self._client.encoding if own is None else own
         positional, named = encode_arguments(args, kwargs, encoding)
         return Call(
             namespace=self._client.namespace,
@@ -213,7 +244,7 @@ class ActorHandle:
         self, action: KnownAction, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
         reply = await self._client.transport.invoke(self._call(action, args, kwargs))
-        return decode_result(reply.result, action.result_type)
+        return action.decode(reply.result)
 
     async def _stream(
         self, action: KnownAction, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -221,11 +252,11 @@ class ActorHandle:
         items = self._client.transport.stream(self._call(action, args, kwargs))
         try:
             async for item in items:
-                yield decode_result(item, action.result_type)
+                yield action.decode(item)
         finally:
             close = getattr(items, "aclose", None)
             if close is not None:
                 await close()
 
 
-__all__ = ["ActorHandle", "KnownAction", "Options", "decode_result", "known_actions"]
+__all__ = ["ActorHandle", "Options", "RemoteAction"]

@@ -13,8 +13,7 @@ import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-FIRST_DELAY_S = 0.05
-LONGEST_DELAY_S = 2.0
+from holdfast._service_config import RETRY
 
 
 class Sequence:
@@ -46,22 +45,25 @@ class Sequence:
 
 
 class Backoff:
-    """Delays that double from `FIRST_DELAY_S`, each drawn from its upper half.
+    """Delays that grow as the service config says, each drawn from its upper half.
 
     A delay the server asked for (RetryInfo) is a lower bound, jittered upwards.
+    `spent_s` is the sum of the delays so far.
     """
 
-    __slots__ = ("_ceiling", "_draw")
+    __slots__ = ("_ceiling", "_draw", "spent_s")
 
     def __init__(self, draw: Callable[[], float] = random.random) -> None:
         self._draw = draw
-        self._ceiling = FIRST_DELAY_S
+        self._ceiling = RETRY.initial_backoff_s
+        self.spent_s = 0.0
 
     def next(self, retry_after_s: float | None = None) -> float:
         """Seconds to wait before the next try."""
         ceiling = self._ceiling
-        self._ceiling = min(ceiling * 2, LONGEST_DELAY_S)
+        self._ceiling = min(ceiling * RETRY.backoff_multiplier, RETRY.max_backoff_s)
         delay = ceiling * (0.5 + self._draw() / 2)
-        if retry_after_s is None:
-            return delay
-        return max(retry_after_s, 0.0) + delay
+        if retry_after_s is not None:
+            delay += max(retry_after_s, 0.0)
+        self.spent_s += delay
+        return delay

@@ -12,20 +12,27 @@ so its retries take effect once. A client belongs to one event loop.
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncIterator, Iterable
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeAlias, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeAlias, TypeVar, cast, overload
 
 from holdfast import payload
-from holdfast._handle import ActorHandle, encoding_number
+from holdfast._address import check_address
+from holdfast._handle import (
+    ActorHandle,
+    check_idempotency_key,
+    check_timeout,
+    encoding_number,
+)
 from holdfast._transport import ActorInfo, Encoded, Lifecycle, ListQuery, Target, Transport
 from holdfast.actor import Actor
 from holdfast.errors import HoldfastError
+from holdfast.tls import TlsConfig
 
 if TYPE_CHECKING:
     from holdfast._grpc import GrpcTransport
     from holdfast._trace import RpcObserver
-    from holdfast.tls import TlsConfig
 
 A = TypeVar("A", bound=Actor[Any, Any])
 Key: TypeAlias = str | Iterable[str]
@@ -33,12 +40,27 @@ Key: TypeAlias = str | Iterable[str]
 
 
 def key_parts(key: Key) -> tuple[str, ...]:
-    """The parts of a key; a string is a key of one part."""
+    """The parts of a key; a string is a key of one part.
+
+    Raises TypeError for parts that are no strings, ValueError for text that UTF-8 cannot
+    carry. The limits on sizes are the server's: `request.invalid`.
+    """
+    if isinstance(key, (bytes, bytearray)) or not isinstance(key, Iterable):
+        raise TypeError(f"a key is a string or strings, not {type(key).__name__}")
     parts = (key,) if isinstance(key, str) else tuple(key)
     for part in parts:
         if not isinstance(part, str):
             raise TypeError(f"a key is made of strings, not {type(part).__name__}")
+        if not part.isascii():
+            _check_utf8(part)
     return parts
+
+
+def _check_utf8(part: str) -> None:
+    try:
+        part.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise ValueError(f"a key is text that UTF-8 can carry: {part!r}: {error.reason}") from None
 
 
 class BaseClient:
@@ -57,7 +79,7 @@ class BaseClient:
         # Wire names of classes, shared with whoever gave them.
         self._names: dict[type, str] = {} if names is None else names
         self.namespace = namespace
-        self.timeout = timeout
+        self.timeout = check_timeout(timeout)
         self.encoding = encoding_number(encoding)
 
     @property
@@ -72,9 +94,15 @@ class BaseClient:
         self._names[cls] = name
 
     def name_of(self, actor: type[Actor[Any, Any]] | str) -> str:
-        """The wire name of an actor class; a string is one already."""
+        """The wire name of an actor class; a string is one already.
+
+        Raises HoldfastError for a class that has no name here, TypeError for what is
+        neither a class nor a name.
+        """
         if isinstance(actor, str):
             return actor
+        if not isinstance(actor, type):
+            raise TypeError(f"an actor is a class or its name, not {type(actor).__name__}")
         # Only the class's own: a subclass is another actor.
         name = self._names.get(actor) or vars(actor).get("__holdfast_name__")
         if not isinstance(name, str):
@@ -142,8 +170,8 @@ class BaseClient:
         request = Lifecycle(
             namespace=self.namespace,
             target=Target(name=name, key=key_parts(key), input=self._input(input)),
-            idempotency_key=idempotency_key,
-            timeout=self.timeout if timeout is None else timeout,
+            idempotency_key=check_idempotency_key(idempotency_key),
+            timeout=self._timeout(timeout),
         )
         info = await self.transport.create(request)
         return self._handle(actor, Target(actor_id=info.actor_id, name=name))
@@ -173,7 +201,7 @@ class BaseClient:
                 key_prefix=key_parts(key_prefix),
                 page_size=page_size,
                 page_token=token,
-                timeout=self.timeout if timeout is None else timeout,
+                timeout=self._timeout(timeout),
             )
             actors, token = await self.transport.list_actors(query)
             for info in actors:
@@ -189,10 +217,18 @@ class BaseClient:
         idempotency_key: str | None = None,
         timeout: float | None = None,
     ) -> str:
-        """Destroy an actor, by class and key or by a handle of it; returns its id."""
+        """Destroy an actor, by class and key or by a handle of it; returns its id.
+
+        A handle's own options hold where none are given. Raises ActorError
+        `actor.not_found` where there is no such actor.
+        """
         if isinstance(actor, ActorHandle):
-            own = actor._target
-            target = Target(actor_id=own.actor_id, name=own.name, key=own.key)
+            if key is not None:
+                raise TypeError("destroy takes a handle, or a class or name and a key, not both")
+            target, own = actor._target, actor._options
+            target = Target(actor_id=target.actor_id, name=target.name, key=target.key)
+            idempotency_key = own.idempotency_key if idempotency_key is None else idempotency_key
+            timeout = own.timeout if timeout is None else timeout
         elif isinstance(actor, Actor) or key is None:
             raise TypeError("destroy takes a handle, or a class or name and a key")
         else:
@@ -200,10 +236,17 @@ class BaseClient:
         request = Lifecycle(
             namespace=self.namespace,
             target=target,
-            idempotency_key=idempotency_key,
-            timeout=self.timeout if timeout is None else timeout,
+            idempotency_key=check_idempotency_key(idempotency_key),
+            timeout=self._timeout(timeout),
         )
         return await self.transport.destroy(request)
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a client is not pickled: make one in the other process")
+
+    def _timeout(self, own: float | None) -> float | None:
+        timeout = self.timeout if own is None else check_timeout(own)
+        return None if timeout == math.inf else timeout
 
     def _handle(self, actor: type[A] | str, target: Target) -> A | ActorHandle:
         if isinstance(actor, str):
@@ -218,10 +261,18 @@ class BaseClient:
 
 
 class Client(BaseClient):
-    """A client of a server at `address`, "host:port". See the module's docstring.
+    """A client of one server. See the module's docstring.
 
-    `token` is sent as a bearer token. `timeout` is the deadline of a call with
-    all its retries, in seconds; None waits forever.
+    `address` is "host:port", "[::1]:6430" or "unix:/path"; `namespace` that of the actors.
+    `token` is sent with every call as a bearer token. `tls` is False for plain text, True
+    for TLS with the system's roots, or a `TlsConfig`. `timeout` is the deadline of a call
+    with all its retries, in seconds; None waits for ever. `encoding` is that of arguments
+    and results, a member of `holdfast.payload.Encoding` or its name, "json".
+
+    Making a client opens nothing; its first call does, and retries until its deadline
+    while the server cannot be reached. Raises ValueError or TypeError for an argument that
+    cannot be one. After `close` every call raises HoldfastError, and so does a call from
+    another event loop than the first one's, or in a forked process.
     """
 
     def __init__(
@@ -235,8 +286,10 @@ class Client(BaseClient):
         encoding: str | int = payload.Encoding.MSGPACK,
     ) -> None:
         super().__init__(None, namespace=namespace, timeout=timeout, encoding=encoding)
-        self.address = address
-        self._token = token
+        if not isinstance(tls, (bool, TlsConfig)):
+            raise TypeError(f"tls is True, False or a TlsConfig, not {type(tls).__name__}")
+        self.address = check_address(address)
+        self._token = _check_token(token)
         self._tls = tls
         self._closed = False
         self._grpc: GrpcTransport | None = None
@@ -280,6 +333,14 @@ class Client(BaseClient):
 
     def __repr__(self) -> str:
         return f"<holdfast.Client {self.address} namespace={self.namespace!r}>"
+
+
+def _check_token(token: str | None) -> str | None:
+    if not token:
+        return None
+    if not (token.isascii() and token.isprintable()):
+        raise ValueError("a token has only printable ASCII characters")
+    return token
 
 
 __all__ = ["ActorInfo", "BaseClient", "Client", "Key"]

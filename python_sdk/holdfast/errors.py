@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from holdfast.reasons import REASONS
+
 
 class HoldfastError(Exception):
     """Base of all errors of this package."""
@@ -17,8 +19,14 @@ class HoldfastError(Exception):
 class ActorError(HoldfastError):
     """A call failed; what the server said about it.
 
-    `group` and `code` name the failure, `reason` is its name on the wire, and
-    `retryable` says whether the same call, with the same key, may be tried again.
+    `group` and `code` name the failure for people ("actor", "not_found"), `message`
+    explains it. `metadata` is what the actor gave its UserError, or details of the
+    server as strings; None without. `reason` is the failure's name on the wire, a key
+    of `holdfast.reasons.REASONS`, and `status` the name of its gRPC status. `retryable`
+    says whether the same call, with the same idempotency key, may be tried again, and
+    `retry_after_s` how many seconds to wait at least; None where the server did not say.
+    Clients retry by themselves until the deadline of the call: what they raise, they
+    could not wait for.
     """
 
     def __init__(
@@ -28,10 +36,17 @@ class ActorError(HoldfastError):
         message: str,
         metadata: dict[str, Any] | None = None,
         reason: str = "",
-        retryable: bool = False,
+        retryable: bool | None = None,
         retry_after_s: float | None = None,
+        status: str | None = None,
     ) -> None:
-        super().__init__(group, code, message, metadata, reason, retryable, retry_after_s)
+        """`retryable` and `status` are those of `reason` where they are None."""
+        known = REASONS.get(reason)
+        if retryable is None:
+            retryable = known.retryable if known is not None else False
+        if status is None:
+            status = known.status if known is not None else "UNKNOWN"
+        super().__init__(group, code, message, metadata, reason, retryable, retry_after_s, status)
         self.group = group
         self.code = code
         self.message = message
@@ -39,6 +54,7 @@ class ActorError(HoldfastError):
         self.reason = reason
         self.retryable = retryable
         self.retry_after_s = retry_after_s
+        self.status = status
 
     def __str__(self) -> str:
         return f"{self.group}.{self.code}: {self.message}"

@@ -19,7 +19,9 @@ from importlib.metadata import entry_points
 from typing import Any, Final, Literal
 
 from holdfast import payload
-from holdfast._binding import Binder, Encoded, annotation, parameters_of
+from holdfast._annotations import annotation
+from holdfast._binding import Binder, Encoded, parameters_of
+from holdfast._generics import environment_of
 from holdfast._schema import arguments_schema, schema_of
 from holdfast.actor import CLIENT_MEMBERS, HOOKS, OPTIONS, Action, Actor
 from holdfast.errors import DecodeError, HoldfastError, RegistrationError
@@ -48,8 +50,9 @@ class ActionSpec:
         self.thread = action.thread
         self.durability = action.durability
         self.timeout_s = action.timeout_s
+        self._environment = environment_of(owner, action.attribute)
         try:
-            self._binder = Binder(parameters_of(action.function))
+            self._binder = Binder(parameters_of(action.function, self._environment))
         except (ValueError, TypeError) as error:
             raise _error(owner, action.attribute, str(error)) from error
         self.parameters = tuple(p.name for p in self._binder.parameters)
@@ -81,7 +84,7 @@ class ActionSpec:
 
     def _result_schema(self) -> dict[str, Any]:
         try:
-            kind = annotation(self.function, "return")
+            kind = annotation(self.function, "return", self._environment)
             if self.kind == "stream":
                 items = typing.get_args(kind)
                 kind = items[0] if items else Any

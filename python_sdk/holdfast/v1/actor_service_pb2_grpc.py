@@ -30,7 +30,13 @@ class ActorServiceStub(object):
 
     Every request has a `namespace` ("default" when empty). Every mutating
     request takes an idempotency key: with one, a retry is answered with the same
-    bytes or refused and never runs twice; without one, it may run again.
+    bytes or refused and never runs twice; without one, it may run again, so only
+    a failure of which nothing ran may be retried (see ErrorReason).
+
+    holdfast_grpc_service_config.json beside this file is a gRPC service config
+    for clients of any language: retries and deadlines for every method. It is
+    made for callers that send a key with every mutating request.
+
     Deadlines are gRPC deadlines. Trace context is read from the `traceparent` and
     `tracestate` metadata (W3C), a token from `authorization: Bearer`.
     """
@@ -88,7 +94,13 @@ class ActorServiceServicer(object):
 
     Every request has a `namespace` ("default" when empty). Every mutating
     request takes an idempotency key: with one, a retry is answered with the same
-    bytes or refused and never runs twice; without one, it may run again.
+    bytes or refused and never runs twice; without one, it may run again, so only
+    a failure of which nothing ran may be retried (see ErrorReason).
+
+    holdfast_grpc_service_config.json beside this file is a gRPC service config
+    for clients of any language: retries and deadlines for every method. It is
+    made for callers that send a key with every mutating request.
+
     Deadlines are gRPC deadlines. Trace context is read from the `traceparent` and
     `tracestate` metadata (W3C), a token from `authorization: Bearer`.
     """
@@ -224,7 +236,13 @@ class ActorService(object):
 
     Every request has a `namespace` ("default" when empty). Every mutating
     request takes an idempotency key: with one, a retry is answered with the same
-    bytes or refused and never runs twice; without one, it may run again.
+    bytes or refused and never runs twice; without one, it may run again, so only
+    a failure of which nothing ran may be retried (see ErrorReason).
+
+    holdfast_grpc_service_config.json beside this file is a gRPC service config
+    for clients of any language: retries and deadlines for every method. It is
+    made for callers that send a key with every mutating request.
+
     Deadlines are gRPC deadlines. Trace context is read from the `traceparent` and
     `tracestate` metadata (W3C), a token from `authorization: Bearer`.
     """

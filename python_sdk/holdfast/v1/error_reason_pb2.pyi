@@ -121,7 +121,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_COMMIT_UNKNOWN: _ErrorReason.ValueType  # 27
     """Writing or syncing failed: the outcome is unknown. Retry with the same
-    idempotency key. [UNAVAILABLE] store.commit_unknown.
+    idempotency key. [UNAVAILABLE] store.commit_unknown, with RetryInfo if the
+    call carried a key or only reads; without a key it must not be repeated.
     """
     ERROR_REASON_STORE_UNAVAILABLE: _ErrorReason.ValueType  # 28
     """The store is closed or being reopened; nothing ran. [UNAVAILABLE]
@@ -194,6 +195,14 @@ class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     An error of more than 7 KiB in the response's trailers is cut, since clients
     refuse 8 KiB: its message to 800 bytes, other metadata to 300 each;
     `metadata_json` is left out, and metadata has `truncated` = "true".
+
+    Retries. Where this table says RetryInfo, nothing of the call ran (or, for
+    COMMIT_UNKNOWN, its idempotency key makes a retry safe) and the same request
+    may be sent again after that delay. Every UNAVAILABLE and RESOURCE_EXHAUSTED
+    also carries `grpc-retry-pushback-ms`, the same delay, or -1 where there is
+    no RetryInfo, so that gRPC's own retries by a service config obey it. A
+    connection that breaks is UNAVAILABLE without either: then a call may have
+    run, and only one with an idempotency key may be sent again.
     """
 
 ERROR_REASON_UNSPECIFIED: ErrorReason.ValueType  # 0
@@ -295,7 +304,8 @@ crash or an error; it never runs again. [ABORTED] action.turn_interrupted.
 """
 ERROR_REASON_COMMIT_UNKNOWN: ErrorReason.ValueType  # 27
 """Writing or syncing failed: the outcome is unknown. Retry with the same
-idempotency key. [UNAVAILABLE] store.commit_unknown.
+idempotency key. [UNAVAILABLE] store.commit_unknown, with RetryInfo if the
+call carried a key or only reads; without a key it must not be repeated.
 """
 ERROR_REASON_STORE_UNAVAILABLE: ErrorReason.ValueType  # 28
 """The store is closed or being reopened; nothing ran. [UNAVAILABLE]

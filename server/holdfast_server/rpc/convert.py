@@ -186,30 +186,37 @@ def actor_of(actor_id: bytes, record: Any) -> actor_pb2.Actor:
     )
 
 
-def status_of(error: HoldfastError) -> tuple[grpc.StatusCode, str, bytes]:
-    """Code, message and serialized google.rpc.Status of a failure; cut short to fit in headers."""
+def status_of(
+    error: HoldfastError, retry_after_s: float | None = None
+) -> tuple[grpc.StatusCode, str, bytes]:
+    """Code, message and serialized google.rpc.Status of a failure; cut short to fit in headers.
+
+    With RetryInfo unless `retry_after_s` is None.
+    """
     code = _CODES[error.reason.status]
     metadata = {"group": error.group, "code": error.code, **error.metadata}
     if error.user_metadata_json is not None:
         metadata["metadata_json"] = error.user_metadata_json.decode("utf-8")
     message = error.message
-    details = _details(error.reason, message, metadata)
+    details = _details(error.reason, message, metadata, retry_after_s)
     if _header_bytes(message, details) > _HEADER_BYTES_MAX:
         metadata.pop("metadata_json", None)
         metadata = {key: _cut(value, _CUT_VALUE_BYTES) for key, value in metadata.items()}
         metadata["truncated"] = "true"
         message = _cut(message, _CUT_MESSAGE_BYTES)
-        details = _details(error.reason, message, metadata)
+        details = _details(error.reason, message, metadata, retry_after_s)
     return code, message, details
 
 
-def _details(reason: errors.Reason, message: str, metadata: dict[str, str]) -> bytes:
+def _details(
+    reason: errors.Reason, message: str, metadata: dict[str, str], retry_after_s: float | None
+) -> bytes:
     details: list[Any] = [
         error_details_pb2.ErrorInfo(reason=reason.reason, domain=errors.DOMAIN, metadata=metadata)
     ]
-    if reason.retry_after_s is not None:
+    if retry_after_s is not None:
         delay = duration_pb2.Duration()
-        delay.FromMilliseconds(int(reason.retry_after_s * 1000))
+        delay.FromMilliseconds(int(retry_after_s * 1000))
         details.append(error_details_pb2.RetryInfo(retry_delay=delay))
     if reason is errors.REQUEST_INVALID:
         violation = error_details_pb2.BadRequest.FieldViolation(

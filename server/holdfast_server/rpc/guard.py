@@ -15,6 +15,7 @@ from holdfast_server.core import errors
 from holdfast_server.core.errors import HoldfastError
 from holdfast_server.rpc.calls import Calls
 from holdfast_server.rpc.convert import status_of
+from holdfast_server.rpc.retries import pushback_of, retry_after_s
 
 log = logging.getLogger("holdfast.rpc")
 
@@ -32,13 +33,16 @@ class Guarded(Protocol):
 Servicer = TypeVar("Servicer", bound=Guarded)
 
 
-async def abort(context: Context, error: Exception) -> NoReturn:
-    """End the RPC with the status of a failure."""
+async def abort(context: Context, error: Exception, request: Any = None) -> NoReturn:
+    """End the RPC with the status of a failure of `request`."""
     if not isinstance(error, HoldfastError):
         log.exception("a handler failed", exc_info=error)
         error = HoldfastError(errors.INTERNAL_ERROR)
-    code, message, details = status_of(error)
-    await context.abort(code, message, (("grpc-status-details-bin", details),))
+    delay_s = retry_after_s(error, request)
+    code, message, details = status_of(error, delay_s)
+    trailers: tuple[tuple[str, str | bytes], ...] = (("grpc-status-details-bin", details),)
+    trailers += pushback_of(error, delay_s)
+    await context.abort(code, message, trailers)
     raise AssertionError("abort returned")
 
 
@@ -63,7 +67,7 @@ def unary(
         finally:
             if task is not None:
                 calls.leave(task)
-        await abort(context, failure)
+        await abort(context, failure, request)
         raise failure
 
     return guarded
@@ -97,6 +101,6 @@ def streaming(
         finally:
             if task is not None:
                 calls.leave(task)
-        await abort(context, failure)
+        await abort(context, failure, request)
 
     return guarded
