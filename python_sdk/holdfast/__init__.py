@@ -1,19 +1,30 @@
 """Holdfast: durable actors in Python, and the client that calls them."""
 
 from holdfast.actor import Actor, action
-from holdfast.client import Client
+from holdfast.client import ActorInfo, Client
 from holdfast.context import Context, Kv
-from holdfast.errors import ActorError, HoldfastError, UserError
+from holdfast.errors import (
+    ActorError,
+    DecodeError,
+    EncodeError,
+    HoldfastError,
+    RegistrationError,
+    UserError,
+)
 from holdfast.registry import Registry, setup
 from holdfast.tls import TlsConfig
 
 __all__ = [
     "Actor",
     "ActorError",
+    "ActorInfo",
     "Client",
     "Context",
+    "DecodeError",
+    "EncodeError",
     "HoldfastError",
     "Kv",
+    "RegistrationError",
     "Registry",
     "TlsConfig",
     "UserError",

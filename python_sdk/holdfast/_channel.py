@@ -51,11 +51,6 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
 
-def forked() -> bool:
-    """Whether this process is the child of one that had a channel open."""
-    return _unusable
-
-
 def open_channel(address: str, tls: bool | TlsConfig) -> grpc.aio.Channel:
     """A channel to `address`, which connects when first used; HoldfastError after a fork."""
     if _unusable:
@@ -98,4 +93,4 @@ def _pem(source: bytes | str | Path | None, what: str) -> bytes | None:
     return data
 
 
-__all__ = ["FORKED", "MESSAGE_BYTES_MAX", "OPTIONS", "close_channel", "forked", "open_channel"]
+__all__ = ["FORKED", "MESSAGE_BYTES_MAX", "OPTIONS", "close_channel", "open_channel"]

@@ -13,9 +13,16 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from holdfast import payload
-from holdfast._actions import KnownAction, by_wire_name, encode_arguments, known_actions, untyped
+from holdfast._actions import (
+    KnownAction,
+    by_wire_name,
+    encode_arguments,
+    known_action,
+    known_actions,
+    untyped,
+)
 from holdfast._transport import Call, Lifecycle, Target
-from holdfast.actor import CLIENT_MEMBERS
+from holdfast.actor import CLIENT_MEMBERS, Action
 from holdfast.errors import HoldfastError
 
 if TYPE_CHECKING:
@@ -219,6 +226,21 @@ class ActorHandle:
         if known is None or known.streaming != streaming:
             return untyped(name, streaming=streaming)
         return known
+
+    def _start(
+        self, action: Action[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        """Run an action that is given as `ChatRoom.send`."""
+        if not isinstance(action, Action):
+            raise TypeError(f"an action is given as `ChatRoom.send`, not as {action!r}")
+        cls, owner = self._cls, action.owner
+        if cls is None or owner is None:
+            known = known_action(action, owner)
+        elif owner in cls.__mro__:
+            known = known_actions(cls)[action.attribute]
+        else:
+            raise TypeError(f"{owner.__name__}.{action.attribute} is no action of {cls.__name__}")
+        return RemoteAction(self, known)(*args, **kwargs)
 
     def _timeout(self) -> float | None:
         own = self._options.timeout

@@ -22,7 +22,7 @@ class Sequence:
     __slots__ = ("_in_flight", "_next", "client_id")
 
     def __init__(self, client_id: bytes | None = None) -> None:
-        self.client_id = os.urandom(16) if client_id is None else client_id
+        self.client_id: bytes = os.urandom(16) if client_id is None else client_id
         self._next = 1
         # Insertion order is numeric order, so the first key is the lowest.
         self._in_flight: dict[int, None] = {}
@@ -56,7 +56,7 @@ class Backoff:
     def __init__(self, draw: Callable[[], float] = random.random) -> None:
         self._draw = draw
         self._ceiling = RETRY.initial_backoff_s
-        self.spent_s = 0.0
+        self.spent_s: float = 0.0
 
     def next(self, retry_after_s: float | None = None) -> float:
         """Seconds to wait before the next try."""

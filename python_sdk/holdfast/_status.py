@@ -21,7 +21,6 @@ PUSHBACK_KEY: Final = "grpc-retry-pushback-ms"
 _BARE: Final[dict[str, tuple[str, str]]] = {
     "UNAVAILABLE": ("server", "unavailable"),
     "DEADLINE_EXCEEDED": ("action", "timed_out"),
-    "CANCELLED": ("action", "cancelled"),
     "UNAUTHENTICATED": ("auth", "unauthenticated"),
     "PERMISSION_DENIED": ("auth", "forbidden"),
 }
@@ -68,6 +67,9 @@ def _bare(name: str, text: str) -> tuple[str, str, str, str]:
     if name == "UNIMPLEMENTED":
         message = f"{text}: is this the gRPC address of a Holdfast server?"
         return "server", "unimplemented", message, name
+    if name == "CANCELLED":
+        # Nobody here cancelled: a server with too long a backlog, or a proxy, cut it off.
+        return "server", "unavailable", f"the call was cut off: {text}", "UNAVAILABLE"
     group, code = _BARE.get(name, ("rpc", name.lower()))
     return group, code, text or code, name
 
@@ -98,13 +100,15 @@ def to_actor_error(error: grpc.aio.AioRpcError) -> ActorError:
         message=message,
         metadata=_metadata(info) if info is not None else None,
         reason=reason,
-        retryable=_retryable(name, retry_after_s is not None, forbidden),
+        retryable=_retryable(name, info is not None, retry_after_s is not None, forbidden),
         retry_after_s=retry_after_s,
         status=name,
     )
 
 
-def _retryable(name: str, has_delay: bool, forbidden: bool) -> bool:
+def _retryable(name: str, described: bool, has_delay: bool, forbidden: bool) -> bool:
+    if name == "CANCELLED":
+        return not described
     # A full mailbox passes; what a server calls exhausted without a delay does not.
     return name in RETRY.codes and not forbidden and (name == "UNAVAILABLE" or has_delay)
 

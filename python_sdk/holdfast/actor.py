@@ -7,6 +7,7 @@ actions take no context; `@action` drops `self` and `c` from the signature for t
 
 from __future__ import annotations
 
+import difflib
 import inspect
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import (
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 
 Durability = Literal["synced", "buffered"]
 
+_ACTION_OPTIONS = ("name", "read_only", "interleave", "thread", "durability", "timeout_s")
+
 S = TypeVar("S", default=Any)
 C = TypeVar("C", default=Any)
 P = ParamSpec("P")
@@ -52,20 +55,22 @@ class Action(Generic[P, R]):
         durability: Durability | None = None,
         timeout_s: float | None = None,
     ) -> None:
-        self.function = function
+        self.function: Callable[..., Any] = function
+        self.owner: type | None = None
         self.attribute: str = getattr(function, "__name__", "")
         self.name: str = self.attribute if name is None else name
-        self.read_only = read_only
-        self.interleave = interleave
-        self.thread = thread
-        self.durability = durability
-        self.timeout_s = timeout_s
+        self.read_only: bool = read_only
+        self.interleave: bool = interleave
+        self.thread: bool = thread
+        self.durability: Durability | None = durability
+        self.timeout_s: float | None = timeout_s
         self.__doc__ = function.__doc__
 
     def __set_name__(self, owner: type, name: str) -> None:
         if self.name == self.attribute:
             self.name = name
         self.attribute = name
+        self.owner = owner
 
     @overload
     def __get__(self, instance: None, owner: type) -> Action[P, R]: ...
@@ -128,7 +133,7 @@ class BoundAction(Generic[P, R]):
         return f"<action {self._action.name!r} of {type(self._actor).__name__}>"
 
 
-class _ActionDecorator:
+class ActionDecorator:
     """What `@action(...)` with options gives: the same decorator with the options set."""
 
     def __init__(self, options: dict[str, Any]) -> None:
@@ -136,16 +141,16 @@ class _ActionDecorator:
 
     @overload
     def __call__(
-        self, function: Callable[Concatenate[Any, Any, P], Coroutine[Any, Any, R]], /
+        self, function: Callable[Concatenate[Any, Context[Any, Any], P], Coroutine[Any, Any, R]], /
     ) -> Action[P, Coroutine[Any, Any, R]]: ...
     # A plain function that returns an async iterator falls under both this and the next.
     @overload
     def __call__(  # type: ignore[overload-overlap]
-        self, function: Callable[Concatenate[Any, Any, P], AsyncIterator[R]], /
+        self, function: Callable[Concatenate[Any, Context[Any, Any], P], AsyncIterator[R]], /
     ) -> Action[P, AsyncIterator[R]]: ...
     @overload
     def __call__(
-        self, function: Callable[Concatenate[Any, Any, P], R], /
+        self, function: Callable[Concatenate[Any, Context[Any, Any], P], R], /
     ) -> Action[P, Coroutine[Any, Any, R]]: ...
     def __call__(self, function: Callable[..., Any], /) -> Any:
         return Action(function, **self._options)
@@ -153,15 +158,15 @@ class _ActionDecorator:
 
 @overload
 def action(
-    function: Callable[Concatenate[Any, Any, P], Coroutine[Any, Any, R]], /
+    function: Callable[Concatenate[Any, Context[Any, Any], P], Coroutine[Any, Any, R]], /
 ) -> Action[P, Coroutine[Any, Any, R]]: ...
 @overload
 def action(  # type: ignore[overload-overlap]
-    function: Callable[Concatenate[Any, Any, P], AsyncIterator[R]], /
+    function: Callable[Concatenate[Any, Context[Any, Any], P], AsyncIterator[R]], /
 ) -> Action[P, AsyncIterator[R]]: ...
 @overload
 def action(
-    function: Callable[Concatenate[Any, Any, P], R], /
+    function: Callable[Concatenate[Any, Context[Any, Any], P], R], /
 ) -> Action[P, Coroutine[Any, Any, R]]: ...
 @overload
 def action(
@@ -172,11 +177,25 @@ def action(
     thread: bool = False,
     durability: Durability | None = None,
     timeout_s: float | None = None,
-) -> _ActionDecorator: ...
+) -> ActionDecorator: ...
 def action(function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
-    """Makes a method an action: callable by clients under its name, or under `name`."""
+    """Makes a method an action: callable by clients under its name, or under `name`.
+
+    A method that is `async def`, a plain function, or an async generator, which makes a
+    streaming action. `read_only` actions run beside others and change nothing;
+    `interleave` lets other turns of the actor run while this one awaits; `thread` runs a
+    plain function off the event loop. `durability` and `timeout_s`, in seconds, override
+    those of the class. Raises TypeError for an unknown option.
+    """
+    unknown = [name for name in options if name not in _ACTION_OPTIONS]
+    if unknown:
+        near = difflib.get_close_matches(unknown[0], _ACTION_OPTIONS, 1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise TypeError(f"action() has no option {unknown[0]!r}{hint}")
     if function is None:
-        return _ActionDecorator(options)
+        return ActionDecorator(options)
+    if isinstance(function, str):
+        raise TypeError(f"the name of an action is an option: @action(name={function!r})")
     return Action(function, **options)
 
 

@@ -5,114 +5,49 @@
         room.call(ChatRoom.send, "hello")      # checked by the type checker
         room.send("hello")                     # the same, unchecked
 
-One background thread runs one event loop for each client; any number of threads
-may use the client. What interrupts a waiting thread cancels its call.
+Python's types cannot say "this class with its coroutines awaited", so what the checker
+knows of a blocking handle is `call`, which takes the action itself.
+
+One background thread runs the event loop of all blocking clients; any number of threads
+may use a client. What interrupts a waiting thread, such as Ctrl-C, cancels its call;
+closing an iterator early, as `break` does, ends the streaming action.
 """
 
 from __future__ import annotations
 
-import asyncio
-import inspect
-import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, Self, cast, overload
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, Self, cast, overload
 
 from typing_extensions import ParamSpec, TypeVar
 
 from holdfast import client as _client
 from holdfast import payload
+from holdfast._background import Runner
 from holdfast._handle import ActorHandle
 from holdfast._transport import ActorInfo
 from holdfast.actor import Action, Actor
 from holdfast.client import Key
-from holdfast.errors import HoldfastError
+from holdfast.tls import TlsConfig
 
 if TYPE_CHECKING:
     from holdfast._trace import RpcObserver
-    from holdfast.tls import TlsConfig
 
 A = TypeVar("A", bound=Actor[Any, Any], default=Any)
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class _Loop:
-    # One event loop on one daemon thread.
-
-    def __init__(self) -> None:
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._main, name="holdfast-client", daemon=True)
-        self._thread.start()
-
-    def _main(self) -> None:
-        asyncio.set_event_loop(self._loop)
-        self._loop.run_forever()
-
-    @property
-    def closed(self) -> bool:
-        """Whether the loop has been closed."""
-        return self._loop.is_closed()
-
-    def run(self, coroutine: Coroutine[Any, Any, R]) -> R:
-        """Run a coroutine on the loop and wait for it."""
-        if self.closed:
-            coroutine.close()
-            raise HoldfastError("the client is closed")
-        if threading.current_thread() is self._thread:
-            coroutine.close()
-            raise HoldfastError("a blocking client cannot be used on its own loop")
-        future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
-        try:
-            return future.result()
-        except BaseException:
-            # An interrupt of this thread must not leave the call running.
-            future.cancel()
-            raise
-
-    def iterate(self, items: AsyncIterator[R]) -> Iterator[R]:
-        """The items, each fetched when it is wanted; closing stops the source."""
-        try:
-            while True:
-                try:
-                    item = self.run(_next(items))
-                except StopAsyncIteration:
-                    return
-                yield item
-        finally:
-            close = getattr(items, "aclose", None)
-            if close is not None and not self.closed:
-                self.run(close())
-
-    def close(self) -> None:
-        """Stop the loop and wait for its thread."""
-        if self.closed:
-            return
-        # No thread may be left waiting for a task that never runs again.
-        self.run(_cancel_others())
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
-
-
-async def _cancel_others() -> None:
-    others = asyncio.all_tasks() - {asyncio.current_task()}
-    for task in others:
-        task.cancel()
-    await asyncio.gather(*others, return_exceptions=True)
-
-
-async def _next(items: AsyncIterator[R]) -> R:
-    return await anext(items)
-
-
 class Handle(Generic[A]):
-    """Calls the actions of one actor and waits for the answers."""
+    """Calls the actions of one actor and waits for the answers; made by a client.
 
-    __slots__ = ("_handle", "_loop")
+    Compares and hashes as the handles of the async client do, and is not pickled.
+    """
 
-    def __init__(self, loop: _Loop, handle: ActorHandle) -> None:
-        self._loop = loop
+    __slots__ = ("_handle", "_runner")
+
+    def __init__(self, runner: Runner, handle: ActorHandle) -> None:
+        self._runner = runner
         self._handle = handle
 
     def with_options(
@@ -122,13 +57,17 @@ class Handle(Generic[A]):
         timeout: float | None = None,
         encoding: str | int | None = None,
     ) -> Handle[A]:
-        """The same actor with these options; those that are None stay as they are."""
-        return Handle(
-            self._loop,
-            self._handle.with_options(
-                idempotency_key=idempotency_key, timeout=timeout, encoding=encoding
-            ),
+        """The same actor with these options; those that are None stay as they are.
+
+        `idempotency_key` (1 to 255 bytes) names one call: the server answers a repeated
+        one with the first one's answer for 24 hours. `timeout` is the deadline of a call
+        with all its retries in seconds; `math.inf` for none. `encoding` is that of
+        arguments and results, a member of `holdfast.payload.Encoding` or its name, "json".
+        """
+        changed = self._handle.with_options(
+            idempotency_key=idempotency_key, timeout=timeout, encoding=encoding
         )
+        return Handle(self._runner, changed)
 
     @overload
     def call(
@@ -139,40 +78,69 @@ class Handle(Generic[A]):
         self, action: Action[P, AsyncIterator[R]], /, *args: P.args, **kwargs: P.kwargs
     ) -> Iterator[R]: ...
     def call(self, action: Any, /, *args: Any, **kwargs: Any) -> Any:
-        """Run an action, `ChatRoom.send`; a streaming action gives an iterator."""
-        if inspect.isasyncgenfunction(action.function):
-            return self.action_stream(action.name, *args, **kwargs)
-        return self.action(action.name, *args, **kwargs)
+        """Run an action, `ChatRoom.send`; a streaming action gives an iterator.
+
+        Raises TypeError for what is no action of the handle's class, ActorError for
+        whatever fails.
+        """
+        return self._wait(self._handle._start(action, args, kwargs))
 
     def action(self, name: str, /, *args: Any, **kwargs: Any) -> Any:
-        """Run an action by its wire name."""
-        return self._loop.run(self._handle.action(name, *args, **kwargs))
+        """Run an action by its wire name; its result. Raises ActorError."""
+        return self._runner.run(self._handle.action(name, *args, **kwargs))
 
     def action_stream(self, name: str, /, *args: Any, **kwargs: Any) -> Iterator[Any]:
-        """Run a streaming action by its wire name."""
-        return self._loop.iterate(self._handle.action_stream(name, *args, **kwargs))
+        """Run a streaming action by its wire name; its items. Raises ActorError."""
+        return self._runner.iterate(self._handle.action_stream(name, *args, **kwargs))
 
     def resolve(self) -> str:
-        """The actor's id; creates the actor if the handle is from get_or_create."""
-        return self._loop.run(self._handle.resolve())
+        """The actor's id; creates the actor if the handle is from get_or_create.
+
+        Raises ActorError `actor.not_found` where there is none to be found.
+        """
+        return self._runner.run(self._handle.resolve())
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         run = getattr(self._handle, name)
 
         def wait(*args: Any, **kwargs: Any) -> Any:
-            started = run(*args, **kwargs)
-            if hasattr(started, "__anext__"):
-                return self._loop.iterate(started)
-            return self._loop.run(started)
+            return self._wait(run(*args, **kwargs))
 
         return wait
+
+    def __dir__(self) -> list[str]:
+        return sorted({*super().__dir__(), *dir(self._handle)})
+
+    def __eq__(self, other: object) -> bool:
+        return self._handle == other._handle if isinstance(other, Handle) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self._handle)
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self
+
+    def __reduce__(self) -> NoReturn:
+        self._handle.__reduce__()
 
     def __repr__(self) -> str:
         return repr(self._handle)
 
+    def _wait(self, started: Any) -> Any:
+        if hasattr(started, "__anext__"):
+            return self._runner.iterate(started)
+        return self._runner.run(started)
+
 
 class Client:
-    """A blocking client of a server at `address`; the arguments are those of the async one."""
+    """A blocking client of one server; arguments and errors are those of `holdfast.Client`.
+
+    Any thread may use it. A forked process makes its own: there, calls of this one raise
+    HoldfastError.
+    """
 
     def __init__(
         self,
@@ -187,12 +155,35 @@ class Client:
         self._client = _client.Client(
             address, token=token, namespace=namespace, tls=tls, timeout=timeout, encoding=encoding
         )
-        self._loop = _Loop()
+        self._runner = Runner()
 
     @property
     def address(self) -> str:
-        """Where the server is."""
+        """The address of the server."""
         return self._client.address
+
+    @property
+    def namespace(self) -> str:
+        """The namespace of the actors."""
+        return self._client.namespace
+
+    @property
+    def timeout(self) -> float | None:
+        """The deadline of a call with all its retries in seconds; None for none."""
+        return self._client.timeout
+
+    @property
+    def encoding(self) -> int:
+        """The encoding of arguments and results."""
+        return self._client.encoding
+
+    def name_of(self, actor: type[Actor[Any, Any]] | str) -> str:
+        """The wire name of an actor class; a string is one already.
+
+        Raises HoldfastError for a class that has no name here, TypeError for what is
+        neither a class nor a name.
+        """
+        return self._client.name_of(actor)
 
     def observe(self, observer: RpcObserver) -> None:
         """Let `observer` see the RPCs of this client from now on; see `holdfast.contrib`."""
@@ -218,24 +209,43 @@ class Client:
         """A handle of an actor that its first call creates when it is missing."""
         return self._wrap(self._client.get_or_create(actor, key, input=input))
 
+    @overload
     def create(
         self,
-        actor: type[A] | str,
+        actor: type[A],
         key: Key = (),
         *,
         input: Any = None,
         idempotency_key: str | None = None,
         timeout: float | None = None,
-    ) -> Handle[A]:
-        """Create an actor now; `actor.duplicate_key` when there is one under the key."""
+    ) -> Handle[A]: ...
+    @overload
+    def create(
+        self,
+        actor: str,
+        key: Key = (),
+        *,
+        input: Any = None,
+        idempotency_key: str | None = None,
+        timeout: float | None = None,
+    ) -> Handle[Any]: ...
+    def create(
+        self,
+        actor: Any,
+        key: Key = (),
+        *,
+        input: Any = None,
+        idempotency_key: str | None = None,
+        timeout: float | None = None,
+    ) -> Handle[Any]:
+        """Create an actor now; `actor.duplicate_key` when there is one under the key.
+
+        The handle is of this very actor: it does not find a later one of the same key.
+        """
         made = self._client.create(
-            cast(Any, actor),
-            key,
-            input=input,
-            idempotency_key=idempotency_key,
-            timeout=timeout,
+            actor, key, input=input, idempotency_key=idempotency_key, timeout=timeout
         )
-        return self._wrap(self._loop.run(made))
+        return self._wrap(self._runner.run(made))
 
     @overload
     def get_for_id(self, actor: type[A], actor_id: str) -> Handle[A]: ...
@@ -254,7 +264,7 @@ class Client:
         timeout: float | None = None,
     ) -> Iterator[ActorInfo]:
         """The actors of a class in the order of their keys, fetched page by page."""
-        return self._loop.iterate(
+        return self._runner.iterate(
             self._client.list(actor, key_prefix=key_prefix, page_size=page_size, timeout=timeout)
         )
 
@@ -266,18 +276,19 @@ class Client:
         idempotency_key: str | None = None,
         timeout: float | None = None,
     ) -> str:
-        """Destroy an actor, by class and key or by a handle of it; returns its id."""
+        """Destroy an actor, by class and key or by a handle of it; returns its id.
+
+        A handle's own options hold where none are given. Raises ActorError
+        `actor.not_found` where there is no such actor.
+        """
         target = actor._handle if isinstance(actor, Handle) else actor
-        return self._loop.run(
+        return self._runner.run(
             self._client.destroy(target, key, idempotency_key=idempotency_key, timeout=timeout)
         )
 
     def close(self) -> None:
-        """Close the channel and end the thread; calls under way fail."""
-        if self._loop.closed:
-            return
-        self._loop.run(self._client.close())
-        self._loop.close()
+        """Close the channel; calls under way fail with a HoldfastError."""
+        self._runner.close(self._client.close())
 
     def __enter__(self) -> Self:
         return self
@@ -290,8 +301,14 @@ class Client:
     ) -> None:
         self.close()
 
+    def __reduce__(self) -> NoReturn:
+        self._client.__reduce__()
+
+    def __repr__(self) -> str:
+        return f"<holdfast.blocking.Client {self.address} namespace={self.namespace!r}>"
+
     def _wrap(self, handle: object) -> Handle[Any]:
-        return Handle(self._loop, cast(ActorHandle, handle))
+        return Handle(self._runner, cast(ActorHandle, handle))
 
 
 __all__ = ["Client", "Handle"]

@@ -78,9 +78,9 @@ class BaseClient:
         self._transport = transport
         # Wire names of classes, shared with whoever gave them.
         self._names: dict[type, str] = {} if names is None else names
-        self.namespace = namespace
-        self.timeout = check_timeout(timeout)
-        self.encoding = encoding_number(encoding)
+        self.namespace: str = namespace
+        self.timeout: float | None = check_timeout(timeout)
+        self.encoding: int = encoding_number(encoding)
 
     @property
     def transport(self) -> Transport:
@@ -288,7 +288,7 @@ class Client(BaseClient):
         super().__init__(None, namespace=namespace, timeout=timeout, encoding=encoding)
         if not isinstance(tls, (bool, TlsConfig)):
             raise TypeError(f"tls is True, False or a TlsConfig, not {type(tls).__name__}")
-        self.address = check_address(address)
+        self.address: str = check_address(address)
         self._token = _check_token(token)
         self._tls = tls
         self._closed = False

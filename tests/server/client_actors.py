@@ -73,6 +73,17 @@ class Witness(Actor[Log]):
             raise
 
     @action
+    async def consult(self, c: Context[Log], port: int) -> int:
+        """Connect to the test, which answers in its own time, and write the answer down."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        try:
+            answer = await reader.readline()
+        finally:
+            writer.close()
+        c.state.entries.append(answer.decode().strip())
+        return len(c.state.entries)
+
+    @action
     async def refuse(self, c: Context[Log], metadata: dict[str, Any]) -> None:
         """Raise a UserError with this metadata."""
         raise UserError("refused", code="nope", metadata=metadata)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -123,7 +123,7 @@ async def test_a_full_mailbox_asks_for_patience_with_or_without_a_key() -> None:
         assert sum(not isinstance(result, BaseException) for result in results) >= 1
 
 
-async def _first_failure(calls: list[asyncio.Future[Any]]) -> None:
+async def _first_failure(calls: Sequence[asyncio.Future[Any]]) -> None:
     done, _ = await asyncio.wait(calls, return_when=asyncio.FIRST_EXCEPTION)
     for call in done:
         call.result()

@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import threading
-from collections.abc import Callable
 from typing import Any
 
 import grpc
 import grpc.aio
 import pytest
-from typer.testing import CliRunner
 
-from holdfast import blocking, payload
+from holdfast import payload
 from holdfast._grpc import GrpcTransport, open_channel
 from holdfast._retry import Backoff, Sequence
 from holdfast._transport import Call, Target
 from holdfast.actor import Actor
-from holdfast.cli.commands import app
 from holdfast.client import BaseClient
 from holdfast.errors import ActorError, HoldfastError
 from tests.unit.sdk.fake_server import (
@@ -26,7 +21,6 @@ from tests.unit.sdk.fake_server import (
     Geometry,
     Point,
     running,
-    running_in_thread,
     unavailable_address,
 )
 
@@ -297,105 +291,3 @@ async def test_backoff_grows_to_its_limit_and_respects_the_server() -> None:
     assert [low.next() for _ in range(3)] == [0.025, 0.05, 0.1]
     assert [high.next() for _ in range(8)][-2:] == [2.0, 2.0]
     assert Backoff(lambda: 0.0).next(1.5) == 1.525
-
-
-# Without a loop: the blocking client and the command line.
-
-
-async def _in_thread(function: Callable[[], None]) -> None:
-    await asyncio.to_thread(function)
-
-
-async def test_blocking_client() -> None:
-    def body() -> None:
-        with running_in_thread() as (server, address), blocking.Client(address) as client:
-            client.register(Geometry, "geometry")
-            handle = client.get_or_create(Geometry, "one")
-            assert handle.call(Geometry.mirror, Point(1, 2)) == Point(2, 1)
-            assert handle.mirror(Point(1, 2)) == Point(2, 1)
-            assert list(handle.call(Geometry.count, 3)) == [0, 1, 2]
-            assert list(handle.count(2)) == [0, 1]
-            assert handle.action("echoAll", 1) == [[1], {}]
-            assert handle.resolve() == "A1"
-            assert [i.actor_id for i in client.list(Geometry)] == ["A1", "A2", "A3"]
-            assert client.create(Geometry, "two").resolve() == "A1"
-            assert client.destroy(handle) == "A1"
-            server.failures = [Failure(grpc.StatusCode.INTERNAL, "INTERNAL_ERROR")]
-            with pytest.raises(ActorError):
-                handle.call(Geometry.mirror, Point(1, 2))
-            client.close()
-            with pytest.raises(HoldfastError, match="closed"):
-                handle.mirror(Point(1, 2))
-
-    await _in_thread(body)
-
-
-async def test_closing_a_blocking_client_frees_waiting_threads() -> None:
-    def body() -> None:
-        with running_in_thread() as (server, address):
-            client = blocking.Client(address)
-            server.hold = asyncio.Event()
-            failures: list[BaseException] = []
-
-            def wait() -> None:
-                try:
-                    client.get("geometry", "one").add(1)
-                except BaseException as error:
-                    failures.append(error)
-
-            thread = threading.Thread(target=wait)
-            thread.start()
-            asyncio.run_coroutine_threadsafe(server.arrived.wait(), server.loop).result(10)
-            client.close()
-            thread.join(10)
-            assert len(failures) == 1
-
-    await _in_thread(body)
-
-
-async def test_command_line() -> None:
-    def body() -> None:
-        with running_in_thread() as (server, address):
-
-            def run(*arguments: str) -> Any:
-                return CliRunner().invoke(app, ["--server", address, "--json", *arguments])
-
-            done = run("call", "geometry", '["a","b"]', "add", "1", '"x"')
-            assert (done.exit_code, json.loads(done.stdout)) == (0, [[1, "x"], {}])
-            assert list(server.requests[0].target.get_or_create.key) == ["a", "b"]
-            assert run("call", "geometry", "a", "count", "2").stdout == "0\n1\n"
-            assert json.loads(run("actors", "get", "geometry", "a").stdout)["key"] == ["a"]
-            listed = run("actors", "list", "geometry", "--limit", "3").stdout.splitlines()
-            assert [json.loads(line)["actor_id"] for line in listed] == ["A1", "A2", "A3"]
-            assert json.loads(run("actors", "destroy", "geometry", "a").stdout) == {
-                "actor_id": "A1"
-            }
-            entry = run("kv", "get", "geometry", "a", "last")
-            assert json.loads(entry.stdout) == {"key": "last", "value": "hi"}
-            assert run("kv", "get", "geometry", "a", "absent").exit_code == 1
-            assert json.loads(run("kv", "list", "geometry", "a").stdout) == {
-                "key_base64": "Yv8=",
-                "value_base64": "AA==",
-            }
-
-    await _in_thread(body)
-
-
-async def test_exit_codes() -> None:
-    def body() -> None:
-        with running_in_thread() as (server, address):
-
-            def run(*arguments: str) -> Any:
-                return CliRunner().invoke(app, ["--server", address, *arguments])
-
-            metadata = {"group": "user", "code": "no", "metadata_json": "{}"}
-            server.failures = [Failure(grpc.StatusCode.UNKNOWN, "USER_ERROR", metadata)]
-            failed = run("--json", "call", "geometry", "a", "add")
-            assert failed.exit_code == 1
-            assert json.loads(failed.stderr)["error"]["code"] == "no"
-            assert run("call", "geometry", "a", "add", "not json").exit_code == 2
-            assert run("call", "geometry", "[1]", "add").exit_code == 2
-            assert run("unknown").exit_code == 2
-        assert run("--timeout", "0.2", "call", "geometry", "a", "add").exit_code == 3
-
-    await _in_thread(body)
