@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 import typing
 from collections.abc import Mapping
 from functools import lru_cache
@@ -11,9 +12,12 @@ from typing import Any, NamedTuple
 from holdfast._annotations import annotation
 from holdfast._generics import environment_of
 from holdfast._transport import Encoded
+from holdfast._walk import undecodable
 from holdfast.actor import Action
 from holdfast.errors import DecodeError, EncodeError
 from holdfast.payload import Encoding, TypedDecoder, decoder, encode
+
+log = logging.getLogger("holdfast")
 
 
 class KnownAction(NamedTuple):
@@ -51,11 +55,13 @@ def known_action(action: Action[..., Any], owner: type | None = None) -> KnownAc
         if streaming:
             items = typing.get_args(kind)
             kind = items[0] if items else Any
-        return KnownAction(action.name, streaming, decoder(kind))
+        if undecodable(kind) is None:
+            return KnownAction(action.name, streaming, decoder(kind))
     except Exception:
-        # A name that exists only for the type checker, or a type that no bytes decode to:
-        # results are not bound by annotations, so this one stays untyped.
-        return untyped(action.name, streaming=streaming)
+        # A name that exists only for the type checker, or a type that msgspec refuses.
+        log.debug("the result of %s stays untyped", action.name, exc_info=True)
+    # Results are not bound by annotations: one that no bytes decode to stays untyped.
+    return untyped(action.name, streaming=streaming)
 
 
 @lru_cache(maxsize=1024)

@@ -9,20 +9,29 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
 
 from holdfast._annotations import annotation
 from holdfast._generics import Environment
+from holdfast._walk import complete, undecodable
 from holdfast.errors import DecodeError
-from holdfast.payload import Encoding, TypedDecoder, check_decoded, dec_hook, decoder
+from holdfast.payload import (
+    Encoding,
+    TypedDecoder,
+    check_decoded,
+    compiled,
+    decoder,
+    untyped,
+)
 
 _POSITIONAL: Final = (
     inspect.Parameter.POSITIONAL_ONLY,
     inspect.Parameter.POSITIONAL_OR_KEYWORD,
 )
 Encoded = tuple[int, bytes]
+T = TypeVar("T", list[Any], dict[str, Any])
 
 
 class Parameter(NamedTuple):
@@ -51,6 +60,12 @@ def parameters_of(
             decode = decoder(kind)
         except Exception as error:
             raise ValueError(f"parameter {item.name!r}: {error}") from error
+        foreign = undecodable(kind)
+        if foreign is not None:
+            raise ValueError(
+                f"parameter {item.name!r}: nothing decodes to {foreign.__qualname__}: use a "
+                "dataclass, a msgspec Struct, a pydantic model or a plain type"
+            )
         required = item.default is inspect.Parameter.empty
         result.append(Parameter(item.name, item.kind, kind, required, item.default, decode))
     return result
@@ -60,8 +75,8 @@ class Binder:
     """Binds the arguments of one action."""
 
     __slots__ = (
-        "_by_name", "_checked", "_json", "_list", "_map", "_msgpack", "_positional",
-        "_rest", "_rest_named", "parameters",
+        "_by_name", "_checked", "_completed", "_json", "_msgpack", "_positional", "_rest",
+        "_rest_named", "parameters",
     )  # fmt: skip
 
     def __init__(self, parameters: list[Parameter]) -> None:
@@ -74,11 +89,11 @@ class Binder:
         }
         self._rest = _first(parameters, inspect.Parameter.VAR_POSITIONAL)
         self._rest_named = _first(parameters, inspect.Parameter.VAR_KEYWORD)
-        self._list = decoder(list[Any])
-        self._map = decoder(dict[str, Any])
         self._json: msgspec.json.Decoder[Any] | None = None
         self._msgpack: msgspec.msgpack.Decoder[Any] | None = None
-        self._checked: dict[int, bool] = {}
+        # The arguments whose decoded values need a second look, in each encoding.
+        self._checked: dict[int, list[int]] = {}
+        self._completed: list[int] = []
         if len(self._positional) == len(parameters):
             self._compile()
 
@@ -92,10 +107,14 @@ class Binder:
         struct = msgspec.defstruct(
             "Arguments", fields, array_like=True, forbid_unknown_fields=True, gc=False
         )
-        self._json = msgspec.json.Decoder(struct, dec_hook=dec_hook)
-        self._msgpack = msgspec.msgpack.Decoder(struct, dec_hook=dec_hook)
+        self._json, self._msgpack = compiled(struct)
+        self._completed = [
+            index for index, p in enumerate(self._positional) if p.decoder.leaves_defaults
+        ]
         for encoding in (Encoding.JSON, Encoding.MSGPACK):
-            self._checked[int(encoding)] = any(p.decoder.checks(encoding) for p in self._positional)
+            self._checked[int(encoding)] = [
+                index for index, p in enumerate(self._positional) if p.decoder.checks(encoding)
+            ]
 
     def bind(
         self, args: Encoded | None, kwargs: Encoded | None
@@ -106,11 +125,17 @@ class Binder:
             fast: Any = self._msgpack if encoding == Encoding.MSGPACK else None
             if encoding == Encoding.JSON:
                 fast = self._json
-            if fast is not None and not self._checked[encoding]:
+            if fast is not None:
                 try:
-                    return msgspec.structs.astuple(fast.decode(data)), {}
+                    values = msgspec.structs.astuple(fast.decode(data))
                 except (ValueError, TypeError, RecursionError):
                     pass  # bound again below, for the error or a number written as text
+                else:
+                    for index in self._checked[encoding]:
+                        _check(self._positional[index], values[index])
+                    for index in self._completed:
+                        complete(values[index])
+                    return values, {}
         return self._bind_each(args, kwargs)
 
     def _bind_each(
@@ -118,8 +143,8 @@ class Binder:
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
         if args is not None and args[0] == Encoding.PROTOBUF:
             return self._bind_message(args, kwargs)
-        values = self._list.decode(args[1], args[0]) if args is not None and args[1] else []
-        named = self._map.decode(kwargs[1], kwargs[0]) if kwargs is not None and kwargs[1] else {}
+        values = _tree(args, list, "an array of arguments")
+        named = _tree(kwargs, dict, "a map of named arguments")
         if len(values) > len(self._positional) and self._rest is None:
             raise DecodeError(
                 f"too many arguments: takes {len(self._positional)} positional "
@@ -167,7 +192,9 @@ class Binder:
         try:
             return (parameter.decoder.decode(args[1], args[0]),), {}
         except DecodeError as error:
-            raise DecodeError(error.message, parameter.name, parameter.name) from error
+            if hasattr(parameter.type, "FromString"):
+                raise  # the bytes are no such message, which is no fault of an argument
+            raise _named(error, parameter.name) from error
 
 
 def _first(parameters: list[Parameter], kind: Any) -> Parameter | None:
@@ -178,12 +205,33 @@ def _constant(value: Any) -> Callable[[], Any]:
     return lambda: value
 
 
+def _tree(value: Encoded | None, kind: type[T], wanted: str) -> T:
+    """The untyped arguments of a payload, nothing when it is absent."""
+    if value is None or not value[1]:
+        return kind()
+    tree = untyped(value[1], value[0])
+    if not isinstance(tree, kind):
+        raise DecodeError(f"expected {wanted}", "$")
+    if isinstance(tree, dict) and not all(isinstance(name, str) for name in tree):
+        raise DecodeError(f"expected {wanted}: a name is text", "$")
+    return tree
+
+
+def _check(parameter: Parameter, value: Any) -> None:
+    try:
+        check_decoded(value)
+    except DecodeError as error:
+        raise _named(error, parameter.name) from error
+    except RecursionError as error:
+        raise DecodeError("nested too deeply", parameter.name, parameter.name) from error
+
+
 def _convert(parameter: Parameter, name: str, value: Any, encoding: int) -> Any:
     try:
-        if parameter.type is Any:
-            if encoding != Encoding.JSON:
-                check_decoded(value)
-            return value
         return parameter.decoder.convert(value, encoding)
     except DecodeError as error:
-        raise DecodeError(error.message, name + error.path.removeprefix("$"), name) from error
+        raise _named(error, name) from error
+
+
+def _named(error: DecodeError, name: str) -> DecodeError:
+    return DecodeError(error.message, name + error.path.removeprefix("$"), name)

@@ -14,11 +14,17 @@ from holdfast._walk import is_pydantic
 
 
 def _hook(kind: type) -> dict[str, Any]:
-    if is_pydantic(kind):
-        # References of an inner model start at the root, so they are spelled out there.
-        schema: dict[str, Any] = kind.model_json_schema()  # type: ignore[attr-defined]
-        return schema
-    return {"title": kind.__name__}
+    # References of an inner model start at the root, so they are spelled out there.
+    return _model_schema(kind) if is_pydantic(kind) else {"title": kind.__name__}
+
+
+def _model_schema(kind: Any) -> dict[str, Any]:
+    try:
+        schema: dict[str, Any] = kind.model_json_schema()
+    except Exception:
+        # A model may have fields that no schema describes; it can be used all the same.
+        return {"title": kind.__name__}
+    return schema
 
 
 def _hoist(schema: Any, definitions: dict[str, Any]) -> Any:
@@ -48,8 +54,7 @@ def _components(kinds: Iterable[Any]) -> tuple[list[dict[str, Any]], dict[str, A
 def schema_of(kind: Any) -> dict[str, Any]:
     """The schema of one type."""
     if is_pydantic(kind):
-        schema: dict[str, Any] = kind.model_json_schema()
-        return schema
+        return _model_schema(kind)
     (schema,), definitions = _components([kind])
     return {**schema, "$defs": definitions} if definitions else schema
 

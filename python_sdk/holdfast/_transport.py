@@ -23,7 +23,8 @@ class Encoded(NamedTuple):
     data: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+# Made for every call, so not frozen: that would cost more than the fields. Nobody changes one.
+@dataclass(slots=True, kw_only=True)
 class Target:
     """One actor: by `actor_id`, or else by `name` and `key`.
 
@@ -37,7 +38,7 @@ class Target:
     input: Encoded | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Call:
     """One call of an action. `timeout` is in seconds; None waits forever."""
 

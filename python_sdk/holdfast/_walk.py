@@ -10,12 +10,15 @@ import json
 import math
 from collections.abc import Callable, Iterator
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 import msgspec
 from msgspec import inspect as mi
 
 PATH_DEPTH_MAX = 100
+# What untyped payloads decode to: a class of which one of these is an instance can be asked for.
+_DECODED = (str, int, float, bytes, list, dict, datetime)
 _LEAVES = (str, bytes, bytearray, memoryview, int, float, bool, type(None))
 
 
@@ -26,9 +29,10 @@ def step(key: object) -> str:
     return f"[{key!r}]"
 
 
-def is_pydantic(kind: object) -> bool:
+def is_pydantic(kind: Any) -> bool:
     """Whether a class is a pydantic model, without importing pydantic."""
-    return isinstance(kind, type) and hasattr(kind, "__pydantic_validator__")
+    # A pydantic dataclass has a validator too, but is a dataclass in all other ways.
+    return hasattr(kind, "__pydantic_validator__") and hasattr(kind, "model_validate")
 
 
 def children(value: Any) -> Iterator[tuple[str, Any]]:
@@ -104,24 +108,78 @@ def difference(
     return None
 
 
+def complete(value: Any) -> None:
+    """Gives dataclass instances in a value the defaults that msgspec left to their class.
+
+    It decodes a field with a plain default that is absent by doing nothing, and encodes
+    what an instance holds itself: such a field would be missing from whatever the value
+    is written to next.
+    """
+    kind = type(value)
+    if kind in _LEAVES:
+        return
+    if dataclasses.is_dataclass(kind):
+        own = getattr(value, "__dict__", None)
+        names = _field_names(kind)
+        if own is not None and len(own) < len(names):
+            for name in names:
+                if name not in own and hasattr(kind, name):
+                    own[name] = getattr(kind, name)
+    for _, part in children(value):
+        complete(part)
+
+
+@lru_cache(maxsize=1024)
+def _field_names(kind: Any) -> tuple[str, ...]:
+    return tuple(field.name for field in dataclasses.fields(kind))
+
+
+def leaves_defaults(kind: Any) -> bool:
+    """Whether decoding to a type can leave something for `complete` to do."""
+    return any(
+        isinstance(info, mi.DataclassType)
+        and any(field.default is not msgspec.NODEFAULT for field in info.fields)
+        for info in _types(mi.type_info(kind), set(), models=False)
+    )
+
+
 def contains(kind: Any, *wanted: type[mi.Type]) -> bool:
     """Whether a type has one of these kinds of msgspec.inspect types anywhere in it."""
-    return _contains(mi.type_info(kind), wanted, set())
+    return any(isinstance(info, wanted) for info in _types(mi.type_info(kind), set(), models=True))
 
 
-def _contains(info: Any, wanted: tuple[type[mi.Type], ...], seen: set[int]) -> bool:
-    if isinstance(info, wanted):
-        return True
-    if id(info) in seen:
-        return False
-    seen.add(id(info))
-    if isinstance(info, mi.CustomType) and is_pydantic(info.cls):
-        fields: Any = info.cls.model_fields  # type: ignore[attr-defined]
-        return any(_contains(mi.type_info(f.annotation), wanted, seen) for f in fields.values())
+def undecodable(kind: Any) -> type | None:
+    """A class in a type that no payload decodes to; None when there is none."""
+    for info in _types(mi.type_info(kind), set(), models=False):
+        if isinstance(info, mi.CustomType):
+            cls: Any = info.cls
+            message = is_pydantic(cls) or hasattr(cls, "FromString")
+            if not message and not any(issubclass(plain, cls) for plain in _DECODED):
+                found: type = cls
+                return found
+    return None
+
+
+def _types(info: Any, seen: set[object], *, models: bool) -> Iterator[mi.Type]:
+    """A type and all types in it; with `models` those of the fields of pydantic models."""
+    pydantic = isinstance(info, mi.CustomType) and is_pydantic(info.cls)
+    # A model that refers to itself has another description each time, but one class.
+    identity = info.cls if pydantic else id(info)
+    if identity in seen:
+        return
+    seen.add(identity)
+    yield info
+    if pydantic:
+        if models:
+            for field in info.cls.model_fields.values():
+                yield from _types(mi.type_info(field.annotation), seen, models=models)
+        return
     parts: list[Any] = []
     for name in ("item_type", "key_type", "value_type", "type"):
         parts.append(getattr(info, name, None))
     parts.extend(getattr(info, "item_types", ()))
     parts.extend(getattr(info, "types", ()))
     parts.extend(field.type for field in getattr(info, "fields", ()))
-    return any(_contains(part, wanted, seen) for part in parts if isinstance(part, mi.Type))
+    for part in parts:
+        if isinstance(part, mi.Type):
+            yield from _types(part, seen, models=models)

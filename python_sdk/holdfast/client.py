@@ -45,9 +45,12 @@ def key_parts(key: Key) -> tuple[str, ...]:
     Raises TypeError for parts that are no strings, ValueError for text that UTF-8 cannot
     carry. The limits on sizes are the server's: `request.invalid`.
     """
-    if isinstance(key, (bytes, bytearray)) or not isinstance(key, Iterable):
+    if isinstance(key, str):
+        parts: tuple[str, ...] = (key,)
+    elif isinstance(key, (list, tuple, Iterable)) and not isinstance(key, (bytes, bytearray)):
+        parts = tuple(key)
+    else:
         raise TypeError(f"a key is a string or strings, not {type(key).__name__}")
-    parts = (key,) if isinstance(key, str) else tuple(key)
     for part in parts:
         if not isinstance(part, str):
             raise TypeError(f"a key is made of strings, not {type(part).__name__}")

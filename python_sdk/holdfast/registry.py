@@ -8,9 +8,7 @@ and the attribute.
 from __future__ import annotations
 
 import copy
-import difflib
 import inspect
-import math
 import re
 import types
 import typing
@@ -21,41 +19,39 @@ from typing import Any, Final, Literal
 from holdfast import payload
 from holdfast._annotations import annotation
 from holdfast._binding import Binder, Encoded, parameters_of
-from holdfast._generics import environment_of
+from holdfast._checks import check_action, check_class, check_context, refusal
+from holdfast._generics import environment_of, environments
 from holdfast._schema import arguments_schema, schema_of
-from holdfast.actor import CLIENT_MEMBERS, HOOKS, OPTIONS, Action, Actor
+from holdfast.actor import HOOKS, Action, Actor, Durability
 from holdfast.errors import DecodeError, HoldfastError, RegistrationError
 from holdfast.state import StateCodec
 
 _ACTOR_NAME: Final = re.compile(r"[0-9A-Za-z_](?:[0-9A-Za-z_-]{0,62}[0-9A-Za-z_])?\Z")
-_ACTION_NAME: Final = re.compile(r"[0-9A-Za-z](?:[0-9A-Za-z_.-]{0,126}[0-9A-Za-z_])?\Z")
-_UNITS: Final = ("_s", "_ms", "_max", "_min", "_bytes", "_timeout")
-_KNOWN: Final = OPTIONS | {"state", "vars"}
-_METHODS: Final = (types.FunctionType, classmethod, staticmethod, property, Action)
 
 
 class ActionSpec:
     """One action as the runtime runs it."""
 
     def __init__(self, owner: type, action: Action[..., Any]) -> None:
-        self.name = action.name
+        self.name: str = action.name
         self.function: Callable[..., Any] = action.function
         self.kind: Literal["plain", "async", "stream"] = "plain"
         if inspect.isasyncgenfunction(action.function):
             self.kind = "stream"
         elif inspect.iscoroutinefunction(action.function):
             self.kind = "async"
-        self.read_only = action.read_only
-        self.interleave = action.interleave
-        self.thread = action.thread
-        self.durability = action.durability
-        self.timeout_s = action.timeout_s
+        self.read_only: bool = action.read_only
+        self.interleave: bool = action.interleave
+        self.thread: bool = action.thread
+        self.durability: Durability | None = action.durability
+        self.timeout_s: float | None = action.timeout_s
         self._environment = environment_of(owner, action.attribute)
         try:
+            check_context(action.function)
             self._binder = Binder(parameters_of(action.function, self._environment))
         except (ValueError, TypeError) as error:
-            raise _error(owner, action.attribute, str(error)) from error
-        self.parameters = tuple(p.name for p in self._binder.parameters)
+            raise refusal(owner, action.attribute, str(error)) from error
+        self.parameters: tuple[str, ...] = tuple(p.name for p in self._binder.parameters)
         self.bind: Callable[[Encoded | None, Encoded | None], tuple[Any, dict[str, Any]]] = (
             self._binder.bind
         )
@@ -97,7 +93,7 @@ class ActorType:
     """One registered class as the runtime uses it."""
 
     def __init__(self, name: str, cls: type[Actor[Any, Any]]) -> None:
-        if not (isinstance(cls, type) and issubclass(cls, Actor)):
+        if not (isinstance(cls, type) and issubclass(cls, Actor)) or cls is Actor:
             raise RegistrationError(f"{name!r}: {cls!r} is no class derived from Actor")
         if not isinstance(name, str) or not _ACTOR_NAME.match(name):
             raise RegistrationError(
@@ -106,26 +102,26 @@ class ActorType:
             )
         self.name = name
         self.cls = cls
-        check_attributes(cls)
+        check_class(cls)
         self.sleep_timeout_s: float = cls.sleep_timeout_s
         self.action_timeout_s: float = cls.action_timeout_s
         self.state_schema_version: int = cls.state_schema_version
         self.interleave: bool = cls.interleave
         self.reentrant: bool = cls.reentrant
-        self.durability: Literal["synced", "buffered"] = cls.durability
+        self.durability: Durability = cls.durability
         self.mailbox_max: int | None = cls.mailbox_max
         self.actions: Mapping[str, ActionSpec] = types.MappingProxyType(collect_actions(cls))
         self._hooks = frozenset(
             hook for hook in HOOKS if getattr(cls, hook) is not getattr(Actor, hook)
         )
         self._static: Any = getattr(cls, "state", None)
-        self.has_vars = getattr(cls, "vars", None) is not None
-        self.state_codec = self._make_codec()
+        self.has_vars: bool = getattr(cls, "vars", None) is not None
+        self.state_codec: StateCodec | None = self._make_codec()
         self._input: Any = self._input_type()
         try:
             self._input_decoder = payload.decoder(self._input)
         except TypeError as error:
-            raise _error(cls, "create_state", f"input: {error}") from error
+            raise refusal(cls, "create_state", f"input: {error}") from error
 
     def has_hook(self, name: str) -> bool:
         """Whether the class overrides a hook."""
@@ -172,7 +168,7 @@ class ActorType:
         elif self.has_hook("create_state"):
             kind = self._hook_type("create_state", "return") if kind is None else kind
         elif kind is not None:
-            raise _error(
+            raise refusal(
                 self.cls, "state", "a state type is declared, but neither state nor create_state"
             )
         else:
@@ -182,7 +178,7 @@ class ActorType:
             if self._static is not None:
                 codec.encode(self.make_state())
         except (TypeError, HoldfastError) as error:
-            raise _error(self.cls, "state", str(error)) from error
+            raise refusal(self.cls, "state", str(error)) from error
         return codec
 
     def _input_type(self) -> Any:
@@ -190,7 +186,7 @@ class ActorType:
             if self.has_hook(hook):
                 listed = list(inspect.signature(getattr(self.cls, hook)).parameters)
                 if len(listed) != 3:
-                    raise _error(self.cls, hook, "needs the parameters `self`, `c` and `input`")
+                    raise refusal(self.cls, hook, "needs the parameters `self`, `c` and `input`")
                 kind = self._hook_type(hook, listed[2])
                 if kind is not Any:
                     return kind
@@ -200,7 +196,7 @@ class ActorType:
         try:
             return annotation(getattr(self.cls, hook), name)
         except (NameError, TypeError) as error:
-            raise _error(self.cls, hook, f"{name}: {error}") from error
+            raise refusal(self.cls, hook, f"{name}: {error}") from error
 
 
 class Registry:
@@ -228,8 +224,22 @@ def server_entry(name: str) -> Any:
 
 
 def setup(*, use: Mapping[str, type[Actor[Any, Any]]], **config: Any) -> Registry:
-    """Registers actor classes; `config` are settings of the server."""
+    """Registers actor classes by their names; `config` are settings of the server.
+
+    A name has 1 to 64 letters, digits, "_" and "-". Raises RegistrationError, which names
+    the class and the attribute, for a class that could not run.
+    """
+    if not isinstance(use, Mapping):
+        raise RegistrationError('use is a mapping of names to classes: {"chat-room": ChatRoom}')
     registered = {name: ActorType(name, cls) for name, cls in use.items()}
+    names: dict[type, str] = {}
+    for name, cls in use.items():
+        if cls in names:
+            raise RegistrationError(
+                f"{cls.__name__}: registered as {names[cls]!r} and as {name!r}; a class has one "
+                "name: derive a class for the other"
+            )
+        names[cls] = name
     for name, cls in use.items():
         # Clients find the wire name of a class by this.
         cls.__holdfast_name__ = name
@@ -248,81 +258,15 @@ def collect_actions(cls: type[Actor[Any, Any]]) -> dict[str, ActionSpec]:
         found = inspect.getattr_static(cls, attribute)
         if not isinstance(found, Action):
             continue
-        for name in (attribute, found.name):
-            if name in CLIENT_MEMBERS or name in HOOKS or name in _KNOWN or name.startswith("_"):
-                raise _error(cls, attribute, f"{name!r} is reserved and cannot name an action")
-        if not _ACTION_NAME.match(found.name):
-            raise _error(cls, attribute, f"invalid action name {found.name!r}")
+        check_action(cls, attribute, found)
         if found.name in result:
-            raise _error(cls, attribute, f"a second action named {found.name!r}")
-        if found.durability not in (None, "synced", "buffered"):
-            raise _error(cls, attribute, "durability must be 'synced' or 'buffered'")
-        if found.timeout_s is not None and not _is_positive(found.timeout_s):
-            raise _error(cls, attribute, "timeout_s must be a positive number")
-        spec = ActionSpec(cls, found)
-        if spec.thread and spec.kind != "plain":
-            raise _error(cls, attribute, "thread=True needs a plain function")
-        result[found.name] = spec
+            raise refusal(cls, attribute, f"a second action named {found.name!r}")
+        result[found.name] = ActionSpec(cls, found)
     return result
 
 
-def check_attributes(cls: type[Actor[Any, Any]]) -> None:
-    """Checks options, misspelt options and members that hide those of a handle."""
-    for base in cls.__mro__:
-        if base is Actor or not issubclass(base, Actor):
-            continue
-        for attribute, value in vars(base).items():
-            if attribute in CLIENT_MEMBERS:
-                raise _error(cls, attribute, "is reserved for clients; give it another name")
-            if attribute.startswith("_") or attribute in _KNOWN or isinstance(value, _METHODS):
-                continue
-            near = difflib.get_close_matches(attribute, sorted(_KNOWN), 1, 0.8)
-            if near or attribute.endswith(_UNITS):
-                hint = f"; did you mean {near[0]!r}?" if near else ""
-                raise _error(cls, attribute, f"unknown option{hint}")
-    if getattr(cls, "state", None) is not None and cls.create_state is not Actor.create_state:
-        raise _error(cls, "state", "both state and create_state are defined; keep one")
-    if getattr(cls, "vars", None) is not None and cls.create_vars is not Actor.create_vars:
-        raise _error(cls, "vars", "both vars and create_vars are defined; keep one")
-    for option, (check, wanted) in _CHECKS.items():
-        if not check(getattr(cls, option)):
-            raise _error(cls, option, f"must be {wanted}, not {getattr(cls, option)!r}")
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and value == value
-
-
-def _is_positive(value: Any) -> bool:
-    return _is_number(value) and value > 0
-
-
-def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
-
-
-_CHECKS: Final[dict[str, tuple[Callable[[Any], bool], str]]] = {
-    "sleep_timeout_s": (lambda v: _is_number(v) and 0 <= v <= math.inf, "a number of seconds"),
-    "action_timeout_s": (_is_positive, "a positive number of seconds"),
-    "state_schema_version": (_is_count, "an integer from 1"),
-    "interleave": (lambda v: isinstance(v, bool), "True or False"),
-    "reentrant": (lambda v: isinstance(v, bool), "True or False"),
-    "durability": (lambda v: v in ("synced", "buffered"), "'synced' or 'buffered'"),
-    "mailbox_max": (lambda v: v is None or _is_count(v), "an integer from 1, or None"),
-}
-
-
 def _declared_state(cls: type) -> Any:
-    """The S of Actor[S, C] in the bases of a class; None where it is left open."""
-    for base in cls.__mro__:
-        for origin in getattr(base, "__orig_bases__", ()):
-            source = typing.get_origin(origin)
-            if isinstance(source, type) and issubclass(source, Actor):
-                kind = typing.get_args(origin)[0]
-                if not isinstance(kind, typing.TypeVar) and kind is not Any:
-                    return kind
-    return None
-
-
-def _error(cls: type, attribute: str, message: str) -> RegistrationError:
-    return RegistrationError(f"{cls.__name__}.{attribute}: {message}")
+    """The S of Actor[S, C] as the bases of a class fill it in; None where it is left open."""
+    parameter = Actor.__parameters__[0]  # type: ignore[attr-defined]
+    kind = environments(cls).get(Actor, {}).get(parameter, Any)
+    return None if kind is Any or isinstance(kind, typing.TypeVar) else kind

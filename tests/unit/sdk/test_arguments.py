@@ -168,7 +168,7 @@ async def test_an_empty_token_is_none() -> None:
 def test_tls_certificate_and_key_go_together() -> None:
     for half in ({"certificate": b""}, {"key": "key.pem"}):
         with pytest.raises(ValueError, match="go together"):
-            TlsConfig(**half)  # type: ignore[arg-type]
+            TlsConfig(**half)
 
 
 async def test_tls_files_are_read_with_care(tmp_path: Path) -> None:

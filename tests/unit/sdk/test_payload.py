@@ -11,6 +11,7 @@ from uuid import UUID
 import cbor2
 import msgspec
 import pydantic
+import pydantic.dataclasses
 import pytest
 from google.protobuf.wrappers_pb2 import StringValue
 
@@ -193,3 +194,149 @@ def test_protobuf() -> None:
         decode(b"\xff", Encoding.PROTOBUF, StringValue)
     with pytest.raises(DecodeError):
         decode(data, Encoding.PROTOBUF, int)
+
+
+@pytest.mark.parametrize("encoding", [Encoding.MSGPACK, Encoding.CBOR])
+@pytest.mark.parametrize("kind", [bytes, bytes | None, list[bytes], Model])
+def test_text_is_no_bytes_where_bytes_have_their_own_form(kind: Any, encoding: Encoding) -> None:
+    wrong: dict[Any, Any] = {list[bytes]: ["abcd"], Model: {"name": "x", "blob": "abcd"}}
+    with pytest.raises(DecodeError, match="got `str`"):
+        decode(encode(wrong.get(kind, "abcd"), encoding), encoding, kind)
+
+
+@pytest.mark.parametrize("encoding", TEXTUAL)
+def test_nothing_may_follow_the_value(encoding: Encoding) -> None:
+    with pytest.raises(DecodeError, match="trailing"):
+        decode(encode([1], encoding) + encode(2, encoding), encoding)
+
+
+@pytest.mark.parametrize("encoding", TEXTUAL)
+def test_text_that_utf8_cannot_carry_is_named(encoding: Encoding) -> None:
+    with pytest.raises(EncodeError, match="surrogates not allowed") as caught:
+        encode({"a": [Inner(b"", WHEN), {"b": "\ud800"}]}, encoding)
+    assert caught.value.path == "$.a[1].b"
+
+
+def test_keys_of_a_map_in_json_are_text() -> None:
+    value = {1: "a", 2**60: "b", 1.5: "c", b"\xff": "d", WHEN: "e", UUID(int=1): "f"}
+    assert list(decode(encode(value, Encoding.JSON), Encoding.JSON)) == [
+        "1",
+        str(2**60),
+        "1.5",
+        "/w==",
+        "2026-01-02T03:04:05.678000Z",
+        "00000000-0000-0000-0000-000000000001",
+    ]
+    for lossy in ({1: "a", "1": "b"}, {"x": {2.0: 1, "2.0": 2}}):
+        with pytest.raises(EncodeError, match="two keys are written as"):
+            encode(lossy, Encoding.JSON)
+    for key in (True, None, (1,)):
+        with pytest.raises(EncodeError, match="a key of type"):
+            encode({key: 1}, Encoding.JSON)
+
+
+@pytest.mark.parametrize("encoding", TEXTUAL)
+def test_a_key_that_is_not_finite_is_refused(encoding: Encoding) -> None:
+    with pytest.raises(EncodeError, match="non-finite"):
+        encode({float("nan"): 1}, encoding)
+    if encoding != Encoding.JSON:
+        raw = msgspec.msgpack.encode if encoding == Encoding.MSGPACK else cbor2.dumps
+        with pytest.raises(DecodeError, match="non-finite"):
+            decode(raw({float("inf"): 1}), encoding)
+
+
+@pytest.mark.parametrize("encoding", TEXTUAL)
+def test_subclasses_of_plain_types_are_written_as_those(encoding: Encoding) -> None:
+    for base in (str, int, float, bytes, list, dict, set):
+        kind = type("Mine", (base,), {})
+        value = kind([1]) if base in (list, set) else kind()
+        again = decode(encode(value, encoding), encoding, base)
+        assert again == value
+        assert type(again) is base
+
+
+class Node(pydantic.BaseModel):
+    name: str
+    children: list[Node] = []
+
+
+class Left(pydantic.BaseModel):
+    x: int
+
+
+class Right(pydantic.BaseModel):
+    y: int
+
+
+class Odd(pydantic.BaseModel):
+    either: Left | Right
+    where: pydantic.HttpUrl = pydantic.HttpUrl("http://example.com/")
+    blob: bytes = pydantic.Field(b"", validation_alias=pydantic.AliasChoices("blob", "BLOB"))
+
+
+@pydantic.dataclasses.dataclass
+class Checked:
+    count: int = 0
+
+
+@pytest.mark.parametrize("encoding", TEXTUAL)
+def test_pydantic_models_of_all_kinds(encoding: Encoding) -> None:
+    for value in (
+        Node(name="a", children=[Node(name="b")]),
+        Odd.model_validate({"either": {"y": 1}}),
+        Checked(3),
+        pydantic.RootModel[list[int]]([1]),
+    ):
+        assert decode(encode(value, encoding), encoding, type(value)) == value
+    named = encode({"either": {"x": 1}, "BLOB": b"ab"}, encoding)
+    assert decode(named, encoding, Odd).blob == b"ab"
+    with pytest.raises(EncodeError, match="SecretStr would leave masked") as caught:
+        encode([pydantic.SecretStr("x")], encoding)
+    assert caught.value.path == "$[0]"
+    with pytest.raises(DecodeError, match=r"children\.0\.name"):
+        decode(encode({"name": "a", "children": [{"name": 1}]}, encoding), encoding, Node)
+
+
+@pytest.mark.parametrize("encoding", TEXTUAL)
+@pytest.mark.parametrize("depth", [300, 5000, 100_000])
+def test_depth_is_no_way_to_crash(depth: int, encoding: Encoding) -> None:
+    opening = {Encoding.JSON: b"[", Encoding.MSGPACK: b"\x91", Encoding.CBOR: b"\x81"}[encoding]
+    closing = b"]" * depth if encoding == Encoding.JSON else b""
+    inner = {Encoding.JSON: b"1", Encoding.MSGPACK: b"\x01", Encoding.CBOR: b"\x01"}[encoding]
+    data = opening * depth + inner + closing
+    if depth == 300:
+        assert str(decode(data, encoding)).count("[") == depth
+        return
+    with pytest.raises(DecodeError, match=r"deep|depth"):
+        decode(data, encoding)
+
+
+def test_cbor_that_promises_more_than_it_has() -> None:
+    for head in (0x9B, 0xBB, 0x5B, 0x7B):
+        with pytest.raises(DecodeError, match="malformed cbor"):
+            decode(bytes([head]) + b"\x00\x00\x7f\xff\xff\xff\xff\xff\x01", Encoding.CBOR)
+
+
+@dataclass
+class Settings:
+    name: str
+    depth: int = 1
+    tags: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Nested:
+    inner: Settings = field(default_factory=lambda: Settings("x"))
+    width: int = 2
+
+
+@pytest.mark.parametrize("encoding", TEXTUAL)
+def test_defaults_of_a_dataclass_are_there_like_what_was_given(encoding: Encoding) -> None:
+    value = decode(encode([{"inner": {"name": "a"}}], encoding), encoding, list[Nested])[0]
+    assert vars(value) == {"inner": Settings("a"), "width": 2}
+    assert vars(value.inner) == {"name": "a", "depth": 1, "tags": []}
+    # One that msgspec made by itself is written whole all the same.
+    raw = msgspec.convert({"inner": {"name": "a"}}, Nested)
+    assert decode(encode({"it": [raw]}, encoding), encoding) == {
+        "it": [{"inner": {"name": "a", "depth": 1, "tags": []}, "width": 2}]
+    }

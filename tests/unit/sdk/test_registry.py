@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, Generic, TypeVar, cast
 
 import pydantic
 import pytest
@@ -214,3 +214,28 @@ def test_results() -> None:
     spec = ActorType("chat-room", ChatRoom).actions["send"]
     assert spec.encode_result(3, Encoding.JSON) == b"3"
     assert decode(encode(3, Encoding.CBOR), Encoding.CBOR, int) == 3
+
+
+T = TypeVar("T")
+S = TypeVar("S")
+
+
+class Keeper(Actor[S], Generic[T, S]):
+    """A base whose state is its second parameter."""
+
+
+class RoomKeeper(Keeper[int, Room]):
+    state = Room
+
+
+class Open(Keeper[int, S]):
+    state = dict
+
+
+def test_the_state_type_is_found_through_generic_bases() -> None:
+    codec = ActorType("keeper", RoomKeeper).state_codec
+    assert codec is not None
+    assert codec.type is Room
+    other = ActorType("open", Open).state_codec
+    assert other is not None
+    assert other.type is dict

@@ -1,0 +1,33 @@
+"""The encodings of a payload, and what refusing a value deep inside one looks like."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Final
+
+NUMBER_MAX: Final = 2**53 - 1
+"""The largest integer that every reader of JSON takes as a number."""
+
+
+class Encoding(IntEnum):
+    """Encodings of a payload; the numbers are those of the proto enum."""
+
+    JSON = 1
+    MSGPACK = 2
+    CBOR = 3
+    PROTOBUF = 4
+
+
+class Refused(Exception):
+    """Raised deep in a value; the containers on the way out add their piece of the path."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.pieces: list[str] = []
+
+    def path(self, root: str) -> str:
+        """Where the refused part is, from `root` on."""
+        return root + "".join(reversed(self.pieces))
+
+
+__all__ = ["NUMBER_MAX", "Encoding", "Refused"]
