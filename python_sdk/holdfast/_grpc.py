@@ -30,11 +30,11 @@ from holdfast.v1 import actor_pb2, actor_service_pb2, kv_service_pb2
 from holdfast.v1.actor_service_pb2_grpc import ActorServiceStub
 from holdfast.v1.kv_service_pb2_grpc import KvServiceStub
 
-_HEALTH_NAME_MAX: Final = 127
-_SERVING: Final = b"\x08\x01"
-
 T = TypeVar("T")
 Describe = actor_service_pb2.DescribeActorsResponse
+
+_HEALTH_NAME_MAX: Final = 127
+_SERVING: Final = b"\x08\x01"
 
 LOOKUP_PATIENCE_S: Final = 2.0
 _LOOKUP: Final = ("errors resolving", "DNS resolution failed", "lookup failed")

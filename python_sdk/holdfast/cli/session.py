@@ -1,0 +1,106 @@
+"""What every command shares: the client it uses, how it prints, how it ends.
+
+With `--json` results are one JSON document a line, and errors one JSON object
+on stderr; without it they are for reading.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any, Final
+
+import typer
+
+from holdfast.client import Client
+from holdfast.errors import ActorError, HoldfastError
+from holdfast.payload import Encoding
+from holdfast.tls import TlsConfig
+
+FAILED: Final = 1
+USAGE: Final = 2
+UNAVAILABLE: Final = 3
+INTERRUPTED: Final = 130
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """What the options before the command say."""
+
+    server: str
+    namespace: str
+    token: str | None
+    timeout: float
+    json: bool
+    tls: bool | TlsConfig = False
+
+    def client(self) -> Client:
+        """A client of that server; ends the process with `USAGE` where there can be none."""
+        try:
+            return Client(
+                self.server,
+                token=self.token,
+                namespace=self.namespace,
+                tls=self.tls,
+                timeout=self.deadline,
+                encoding=Encoding.JSON,
+            )
+        except ValueError as error:
+            typer.echo(f"error: {error}", err=True)
+            raise typer.Exit(USAGE) from None
+
+    @property
+    def deadline(self) -> float | None:
+        """Seconds for a call with all its retries; None for no end."""
+        return None if self.timeout == math.inf else self.timeout
+
+    def run(self, body: Callable[[Client], Coroutine[Any, Any, None]]) -> None:
+        """Run a command with a client; a failure ends the process with its exit code."""
+
+        async def with_client() -> None:
+            async with self.client() as client:
+                await body(client)
+
+        try:
+            asyncio.run(with_client())
+        except ActorError as error:
+            self.fail(error)
+            unavailable = "UNAVAILABLE" in (error.status, error.reason)
+            raise typer.Exit(UNAVAILABLE if unavailable else FAILED) from None
+        except HoldfastError as error:
+            typer.echo(f"error: {error}", err=True)
+            raise typer.Exit(USAGE) from None
+        except KeyboardInterrupt:
+            raise typer.Exit(INTERRUPTED) from None
+
+    def fail(self, error: ActorError) -> None:
+        """Say on stderr what failed."""
+        if self.json:
+            fields = {
+                "group": error.group,
+                "code": error.code,
+                "message": error.message,
+                "metadata": error.metadata,
+                "reason": error.reason,
+                "retryable": error.retryable,
+            }
+            typer.echo(json.dumps({"error": fields}, ensure_ascii=False), err=True)
+            return
+        typer.echo(f"error: {error}", err=True)
+        for name, value in (error.metadata or {}).items():
+            typer.echo(f"  {name}: {value}", err=True)
+
+    def show(self, value: Any) -> None:
+        """Print a value as JSON."""
+        indent = None if self.json else 2
+        typer.echo(json.dumps(value, ensure_ascii=False, indent=indent))
+
+    def line(self, value: Any) -> None:
+        """Print a value as JSON on one line, also without `--json`."""
+        typer.echo(json.dumps(value, ensure_ascii=False))
+
+
+__all__ = ["FAILED", "INTERRUPTED", "UNAVAILABLE", "USAGE", "Session"]
