@@ -37,6 +37,9 @@ _ACTION_OPTIONS = ("name", "read_only", "interleave", "thread", "durability", "t
 
 S = TypeVar("S", default=Any)
 C = TypeVar("C", default=Any)
+# The context's own type: a plain `Any` in its place would lose the type parameters of a
+# generic actor class.
+X = TypeVar("X", bound="Context[Any, Any]")
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -141,16 +144,16 @@ class ActionDecorator:
 
     @overload
     def __call__(
-        self, function: Callable[Concatenate[Any, Context[Any, Any], P], Coroutine[Any, Any, R]], /
+        self, function: Callable[Concatenate[Any, X, P], Coroutine[Any, Any, R]], /
     ) -> Action[P, Coroutine[Any, Any, R]]: ...
     # A plain function that returns an async iterator falls under both this and the next.
     @overload
     def __call__(  # type: ignore[overload-overlap]
-        self, function: Callable[Concatenate[Any, Context[Any, Any], P], AsyncIterator[R]], /
+        self, function: Callable[Concatenate[Any, X, P], AsyncIterator[R]], /
     ) -> Action[P, AsyncIterator[R]]: ...
     @overload
     def __call__(
-        self, function: Callable[Concatenate[Any, Context[Any, Any], P], R], /
+        self, function: Callable[Concatenate[Any, X, P], R], /
     ) -> Action[P, Coroutine[Any, Any, R]]: ...
     def __call__(self, function: Callable[..., Any], /) -> Any:
         return Action(function, **self._options)
@@ -158,15 +161,15 @@ class ActionDecorator:
 
 @overload
 def action(
-    function: Callable[Concatenate[Any, Context[Any, Any], P], Coroutine[Any, Any, R]], /
+    function: Callable[Concatenate[Any, X, P], Coroutine[Any, Any, R]], /
 ) -> Action[P, Coroutine[Any, Any, R]]: ...
 @overload
 def action(  # type: ignore[overload-overlap]
-    function: Callable[Concatenate[Any, Context[Any, Any], P], AsyncIterator[R]], /
+    function: Callable[Concatenate[Any, X, P], AsyncIterator[R]], /
 ) -> Action[P, AsyncIterator[R]]: ...
 @overload
 def action(
-    function: Callable[Concatenate[Any, Context[Any, Any], P], R], /
+    function: Callable[Concatenate[Any, X, P], R], /
 ) -> Action[P, Coroutine[Any, Any, R]]: ...
 @overload
 def action(

@@ -24,11 +24,11 @@ class StateCodec:
     __slots__ = ("_decoder", "_encoder", "type", "untyped")
 
     def __init__(self, type: Any) -> None:
-        self.type = type
+        self.type: Any = type
         self._encoder = msgspec.msgpack.Encoder(enc_hook=enc_hook)
         self._decoder = msgspec.msgpack.Decoder(type, dec_hook=dec_hook)
         # A pydantic model reads its fields its own way, so it is compared as well.
-        self.untyped = contains(type, mi.AnyType, mi.CustomType)
+        self.untyped: bool = contains(type, mi.AnyType, mi.CustomType)
 
     def encode(self, state: Any) -> bytes:
         """Encodes a state; raises EncodeError with a path such as `state.a.b[0]`."""

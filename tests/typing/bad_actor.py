@@ -1,17 +1,43 @@
-"""Calls that type checkers must refuse: each line marked `error` and no other."""
+"""Code that type checkers must refuse: each line marked `error` and no other."""
 
 from __future__ import annotations
 
-from ok_actor import ChatRoom
+from ok_actor import ChatRoom, Room, RoomShelf
+
+from holdfast import Actor, Context, action
 
 
-async def calls(room: ChatRoom) -> None:
+class Wrong(Actor[Room]):
+    @action  # error
+    async def no_context(self, text: str) -> None: ...
+
+    @action(read_only="yes")  # error
+    async def option(self, c: Context[Room]) -> None: ...
+
+    @action(durability="eventual")  # error
+    async def literal(self, c: Context[Room]) -> None: ...
+
+    @action
+    async def go(self, c: Context[Room]) -> int:
+        c.state.topics.append("x")  # error
+        c.client.get_or_create(ChatRoom, 3)  # error
+        return c.state.topic  # error
+
+
+async def calls(room: ChatRoom, shelf: RoomShelf) -> None:
     await room.send(1)  # error
     await room.send()  # error
     await room.send("x", "y")  # error
     await room.send(texts="x")  # error
     await room.history(limit="3")  # error
+    await room.render(3)  # error
+    await room.tell_all(1, upper=True).__anext__()  # error
     text: str = await room.send("x")  # error
     await room.tell("x")  # error
+    async for _ in room.send("x"):  # error
+        pass
+    await room.absent()  # error
     await room.with_options(timout=1.0).send("x")  # error
+    await room.with_options(timeout="1").send("x")  # error
+    await shelf.put("x", 3)  # error
     assert text

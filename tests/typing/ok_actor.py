@@ -1,50 +1,124 @@
-"""Calls that type checkers must accept, with the types they must find."""
+"""Actors that type checkers must accept, with the types they must find in them."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, reveal_type
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, reveal_type
 
-from holdfast.actor import Actor, action
+from holdfast import Actor, UserError, action, setup
 
 if TYPE_CHECKING:
-    from holdfast.context import Context
+    from holdfast import Context
 
 
 @dataclass
 class Room:
     topic: str = ""
+    messages: list[str] = field(default_factory=list[str])
 
 
 class ChatRoom(Actor[Room]):
     sleep_timeout_s = 30
     state = Room
 
-    async def on_create(self, c: Context[Any, Any], input: Room | None) -> None: ...
+    async def on_create(self, c: Context[Room], input: Room | None) -> None:
+        reveal_type(c.state)  # Room
+
+    async def on_wake(self, c: Context[Any, Any]) -> None: ...
+
+    def on_state_change(self, c: Context[Room], state: Room) -> None: ...
 
     @action
-    async def send(self, c: Context[Any, Any], text: str) -> int:
-        return await self.count.inline(c)
+    async def send(self, c: Context[Room], text: str) -> int:
+        reveal_type(c.state.messages)  # list[str]
+        reveal_type(c.key)  # list[str]
+        reveal_type(await self.count.inline(c))  # int
+        reveal_type(await self.history.inline(c, 3))  # list[str]
+        other = c.client.get_or_create(Stats, [c.key[0]])
+        reveal_type(other)  # Stats
+        reveal_type(await other.add(1))  # float
+        c.send(Stats, ["a"], "add", 1)
+        if not text:
+            raise UserError("empty", code="empty", metadata={"text": text})
+        return len(c.state.messages)
 
     @action(read_only=True)
-    def history(self, c: Context[Any, Any], limit: int = 50) -> list[str]:
-        return []
+    def history(self, c: Context[Room], limit: int = 50) -> list[str]:
+        return c.state.messages[:limit]
 
-    @action(name="countAll")
-    async def count(self, c: Context[Any, Any]) -> int:
+    @action(name="countAll", timeout_s=1.0)
+    async def count(self, c: Context[Room]) -> int:
         return 1
 
     @action
-    async def tell(self, c: Context[Any, Any], prompt: str) -> AsyncIterator[str]:
+    async def tell(self, c: Context[Room], prompt: str) -> AsyncIterator[str]:
         yield prompt
 
+    @action(name="tell.all", durability="buffered")
+    async def tell_all(self, c: Context, *prompts: str, upper: bool = False) -> AsyncIterator[str]:
+        yield prompts[0]
 
-async def calls(room: ChatRoom) -> None:
+    @action(thread=True)
+    def render(self, c: Context[Room], *, width: int) -> bytes:
+        return b""
+
+
+class Stats(Actor):
+    @action(interleave=True)
+    async def add(self, c: Context, by: int) -> float:
+        return 1.0
+
+
+class Vip(ChatRoom):
+    """An actor that derives from another."""
+
+    @action
+    async def invite(self, c: Context[Room], who: str) -> bool:
+        return await self.send.inline(c, who) > 0
+
+
+T = TypeVar("T")
+
+
+class Shelf(Actor[dict[str, T]], Generic[T]):
+    """A base for actors of many types."""
+
+    @action
+    async def put(self, c: Context[dict[str, T]], name: str, item: T) -> T:
+        c.state[name] = item
+        return item
+
+    @action(read_only=True)
+    def all(self, c: Context[dict[str, T]]) -> list[T]:
+        return list(c.state.values())
+
+
+class RoomShelf(Shelf[Room]):
+    state = dict
+
+
+registry = setup(use={"chat-room": ChatRoom, "stats": Stats, "shelf": RoomShelf})
+
+
+async def calls(room: ChatRoom, vip: Vip, shelf: RoomShelf) -> None:
     reveal_type(await room.send("x"))  # int
+    reveal_type(await room.send(text="x"))  # int
     reveal_type(await room.with_options(timeout=1.0).send("x"))  # int
     reveal_type(await room.history(limit=3))  # list[str]
+    reveal_type(await room.count())  # int
+    reveal_type(await room.render(width=3))  # bytes
     reveal_type(await room.resolve())  # str
+    reveal_type(await room.action("send", "x", y=1))  # Any
     reveal_type(ChatRoom.send.name)  # str
     async for token in room.tell("x"):
         reveal_type(token)  # str
+    async for token in room.tell_all("x", "y", upper=True):
+        reveal_type(token)  # str
+    async for item in room.action_stream("tell", "x"):
+        reveal_type(item)  # Any
+    reveal_type(await vip.invite("x"))  # bool
+    reveal_type(await vip.send("x"))  # int
+    reveal_type(vip.with_options(idempotency_key="k"))  # Vip
+    reveal_type(await shelf.put("x", Room()))  # Room
+    reveal_type(await shelf.all())  # list[Room]

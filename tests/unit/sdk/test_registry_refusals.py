@@ -92,7 +92,7 @@ def with_init(self: Any, size: int) -> None: ...
         ({"go": action(thread=True)(stream)}, "go", "thread=True needs a plain function"),
         ({"go": action(generator)}, "go", "`async def` with `yield`"),
         ({"go": action(alone)}, "go", "needs the parameters `self` and `c`"),  # type: ignore[arg-type]
-        ({"go": action(wrong_context)}, "go", "is the context, not 'text': str"),  # type: ignore[arg-type]
+        ({"go": action(wrong_context)}, "go", "is the context, not 'text': str"),  # type: ignore[type-var]
         ({"go": action(unknown_type)}, "go", "parameter 'what': name 'Nowhere'"),
         ({"go": action(no_value)}, "go", "parameter 'what': nothing decodes to Callable"),
         ({"go": staticmethod(action(fine))}, "go", "@action goes on a plain function"),  # type: ignore[arg-type]
@@ -200,7 +200,7 @@ class Unusual(Actor):
     def on_the_way(self) -> None:
         """No hook, and not close to one."""
 
-    @action
+    @action  # type: ignore[type-var]
     async def protocol(self, c: HasKey) -> list[str]:
         return c.key
 
