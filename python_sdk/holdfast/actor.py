@@ -203,9 +203,21 @@ def action(function: Callable[..., Any] | None = None, /, **options: Any) -> Any
 
 
 class Actor(Generic[S, C]):
-    """Base of actors; `S` is the type of the state, `C` that of a connection's state."""
+    """Base of actors; `S` is the type of the state, `C` that of a connection's state.
 
-    # Options. Subclasses set them; they are checked at registration.
+    Options are class attributes, checked at registration. Where a class sets none, the
+    server's own settings hold, which have these defaults:
+
+    - `sleep_timeout_s` (30): seconds without work after which the actor leaves memory.
+    - `action_timeout_s` (60): seconds after which a turn is cancelled; an action's own
+      `timeout_s` comes before it.
+    - `mailbox_max` (the server's, 1,000): calls that wait; more answer `actor.overloaded`.
+    - `state_schema_version` (1): raise it with `migrate_state` when the state changes.
+    - `interleave` (False): turns interleave at `await`.
+    - `reentrant` (False): a call that comes back to the actor it began at runs at once.
+    - `durability` ("synced"): "buffered" answers before the disk has it.
+    """
+
     sleep_timeout_s: ClassVar[float] = 30
     action_timeout_s: ClassVar[float] = 60
     state_schema_version: ClassVar[int] = 1
