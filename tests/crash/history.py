@@ -62,9 +62,13 @@ class Sighting(NamedTuple):
 
 
 class History:
-    """Everything that one test's clients did, in one process and one loop."""
+    """Everything that one test's clients did, in one process and one loop.
 
-    def __init__(self) -> None:
+    Errors with an `excused` code say nothing: the operation's fate stays unknown.
+    """
+
+    def __init__(self, *, excused: Sequence[str] = ()) -> None:
+        self._excused = excused
         self.operations: dict[int, Operation] = {}
         self.sightings: list[Sighting] = []
         # What was plainly wrong when it happened.
@@ -106,14 +110,20 @@ class History:
         if position:
             self.sightings.append(Sighting(ledger, position, entry, "a read"))
 
-    def fail(self, operation: Operation, error: ActorError) -> None:
-        """Take what an error says of an operation; most say that something is wrong."""
+    def fail(self, operation: Operation, error: ActorError) -> bool:
+        """Take what an error says of an operation; whether each try must be told the same.
+
+        Most errors say that something is wrong.
+        """
+        if error.code in self._excused:
+            return False
         if (error.group, error.code) == ("user", "refused"):
             self._settle(operation, Fate.REFUSED)
         elif error.code == "turn_interrupted":
             self._settle(operation, Fate.INTERRUPTED)
         else:
             self.violate(f"{operation} failed with {error.group}.{error.code}: {error.message}")
+        return True
 
     def answer(self, operation: Operation, answer: bytes) -> None:
         """The bytes of a definite answer; all tries of one key must get the same."""

@@ -98,15 +98,16 @@ class Load:
         handle = self.client.get_or_create(Ledger, [operation.ledger])
         call: Any = handle.with_options(idempotency_key=key) if key else handle
         more = [list(operation.targets)] if operation.action != "add" else []
+        stored = True
         try:
             position = await call.action(operation.action, operation.tag, *more)
         except ActorError as error:
-            self._history.fail(operation, error)
+            stored = self._history.fail(operation, error)
             answer = f"{error.group}.{error.code}: {error.message} {error.metadata}"
         else:
             self._history.acknowledge(operation, position)
             answer = str(position)
-        if key is not None:
+        if key is not None and stored:
             self._history.answer(operation, answer.encode())
 
     async def _stream(self) -> None:

@@ -153,9 +153,11 @@ class RawWorker:
 
     async def _try(self, operation: Operation, request: Request) -> Answer:
         answer = await answer_to(self._stub.InvokeAction, request)
+        stored = True
         if answer.error is None:
             self._history.acknowledge(operation, answer.value)
         else:
-            self._history.fail(operation, answer.error)
-        self._history.answer(operation, answer.data)
+            stored = self._history.fail(operation, answer.error)
+        if stored:
+            self._history.answer(operation, answer.data)
         return answer

@@ -3,7 +3,7 @@
 It writes its port to standard output once it serves, and lives no longer than
 the test that started it, whose end of standard input it holds. From there comes
 what befalls its disk: on "fail" the next sync fails and what was not synced is
-lost, on "hold" syncs take until "release".
+lost, on "fail-read" the next read fails, on "hold" syncs take until "release".
 """
 
 from __future__ import annotations
@@ -35,7 +35,10 @@ def obey(faults: FaultyStore | None) -> None:
         assert faults is not None
         if command == b"fail\n":
             faults.fail_next("sync")
+        elif command == b"fail-read\n":
+            faults.fail_next("read")
         elif command == b"hold\n":
+            released.clear()
             faults.before_sync = released.wait
         elif command == b"release\n":
             released.set()
