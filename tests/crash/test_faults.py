@@ -6,8 +6,6 @@ import asyncio
 from random import Random
 from typing import Any
 
-import pytest
-
 from holdfast.v1 import actor_service_pb2 as pb
 from holdfast_server.store.verify import verify
 from tests.crash.history import History
@@ -40,10 +38,6 @@ async def test_failing_syncs_break_no_promise(data: str, rng: Random) -> None:
     assert check(history, books) == []
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="to a turn that commits a failing store is its own error: INTERNAL, not UNAVAILABLE",
-)
 async def test_a_turn_that_cannot_commit_in_its_middle_may_be_tried_again(data: str) -> None:
     async with running(Plan(data=data, faults=True)) as server:
         channel = open_channel(server.address)

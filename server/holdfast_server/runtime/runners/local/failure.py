@@ -5,8 +5,9 @@ Inside an actor everything catalogued is an ActorError, whether the actor's own
 What leaves a handler is told to its caller as follows. A UserError goes out as
 it is. So does the uncaught error of a callee, whose text was made for callers;
 but not one that says "try again", since a caller that does would repeat the
-calls that this turn made before. Anything else is logged with its stack, and
-the caller learns only `internal_error`.
+calls that this turn made before. A failure of the store is this turn's too, whose
+outcome is then unknown. Anything else is logged with its stack, and the caller
+learns only `internal_error`.
 """
 
 from __future__ import annotations
@@ -23,6 +24,9 @@ from holdfast_server.core.ids import Address
 from holdfast_server.runtime.runners.local.state import not_encodable
 
 log = logging.getLogger("holdfast.actor")
+
+# Nothing more of the turn can be committed; what it has committed may be stored or not.
+_STORE_FAILED = (errors.COMMIT_UNKNOWN, errors.STORE_UNAVAILABLE)
 
 # Of a callee: nothing in them is for the caller's caller.
 _OWN_AFFAIR = (errors.INTERNAL_ERROR, errors.CANCELLED, errors.STALE_EPOCH)
@@ -66,6 +70,8 @@ def outward(error: BaseException, what: str, address: Address) -> HoldfastError:
         reason = errors.CATALOGUE.get(error.reason)
         if reason is errors.USER_ERROR:
             return _user_error(error.message, error.code, error.metadata)
+        if reason in _STORE_FAILED:
+            return HoldfastError(errors.COMMIT_UNKNOWN)
         if reason is not None and reason.retry_after_s is None and reason not in _OWN_AFFAIR:
             metadata = {key: str(value) for key, value in (error.metadata or {}).items()}
             return HoldfastError(reason, error.message, metadata=metadata)
