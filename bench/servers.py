@@ -96,10 +96,10 @@ def data_directory() -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def holdfast_server(data: Path) -> Iterator[ServerProcess]:
-    """The server, as its command starts it."""
+def holdfast_server(data: Path, *flags: str) -> Iterator[ServerProcess]:
+    """The server, as its command starts it, with these flags."""
     port = _free_port()
-    command = ["holdfast_server", "serve", "bench.actors:registry", "--data", str(data)]
+    command = ["holdfast_server", "serve", "bench.actors:registry", "--data", str(data), *flags]
     with running([*command, "--grpc", f"127.0.0.1:{port}"], port) as server:
         yield server
 

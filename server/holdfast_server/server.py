@@ -61,7 +61,13 @@ class Server:
             self._threads = SystemThreads(limits.action_threads_max)
             undo.callback(self._threads.close)
             if self._store is None:
-                self._store = RocksStore(config.data)
+                self._store = RocksStore(
+                    config.data,
+                    block_cache_bytes=limits.block_cache_bytes_max,
+                    write_buffer_bytes=limits.write_buffer_bytes_max,
+                    open_files_max=limits.open_files_max,
+                    wal_bytes_max=limits.wal_bytes_max,
+                )
             undo.callback(self._store.close)
             self.node = Node(
                 store=self._store,

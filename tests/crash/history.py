@@ -62,13 +62,9 @@ class Sighting(NamedTuple):
 
 
 class History:
-    """Everything that one test's clients did, in one process and one loop.
+    """Everything that one test's clients did, in one process and one loop."""
 
-    Errors with an `excused` code say nothing: the operation's fate stays unknown.
-    """
-
-    def __init__(self, *, excused: Sequence[str] = ()) -> None:
-        self._excused = excused
+    def __init__(self) -> None:
         self.operations: dict[int, Operation] = {}
         self.sightings: list[Sighting] = []
         # What was plainly wrong when it happened.
@@ -115,8 +111,6 @@ class History:
 
         Most errors say that something is wrong.
         """
-        if error.code in self._excused:
-            return False
         if (error.group, error.code) == ("user", "refused"):
             self._settle(operation, Fate.REFUSED)
         elif error.code == "turn_interrupted":

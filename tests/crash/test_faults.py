@@ -19,7 +19,7 @@ from tests.crash.scenario import leftovers, running, settled
 
 async def test_failing_syncs_break_no_promise(data: str, rng: Random) -> None:
     # What a turn is told that reads just then is the next test's.
-    plan, history = Plan(data=data, faults=True), History(excused=["internal_error"])
+    plan, history = Plan(data=data, faults=True), History()
     async with running(plan) as server:
         load = Load(server.address, history, rng, twice=0)
         try:

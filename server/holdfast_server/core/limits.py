@@ -101,6 +101,12 @@ class Limits:
     trace_flush_timeout_s: float = 5.0
     # How long drain lets streams go on; then each ends at its next item.
     drain_streams_s: float = 10.0
+    # Memory and files of RocksDB: cached data, index and filter blocks; each of at most
+    # three write buffers; open table files; the log, which a start has to replay.
+    block_cache_bytes_max: int = 64 << 20
+    write_buffer_bytes_max: int = 32 << 20
+    open_files_max: int = 512
+    wal_bytes_max: int = 128 << 20
     # Between two tries to reopen a failed store, and how long a call waits for the
     # first try. Beyond, and after a try that failed: STORE_UNAVAILABLE.
     store_reopen_s: float = 0.5

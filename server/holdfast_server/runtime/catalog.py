@@ -6,7 +6,7 @@ which they fell idle; one that was used since goes to the end of the line.
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from itertools import islice
 from sys import intern
 from typing import TYPE_CHECKING
 
@@ -30,14 +30,18 @@ class Catalog:
 
     def __init__(self, node: Node) -> None:
         self._node = node
-        self._by_address: OrderedDict[Address, Activation] = OrderedDict()
+        # A dict is in the order of insertion too, and costs much less than an OrderedDict.
+        self._by_address: dict[Address, Activation] = {}
         self._by_scope: dict[bytes, Activation] = {}
+        # When the next sweep is: what falls idle before it shares this one number.
+        self._next_sweep = 0.0
 
     def __len__(self) -> int:
         return len(self._by_address)
 
     def start(self) -> None:
-        self._node.loop.call_later(_SWEEP_S, self._sweep)
+        self._next_sweep = self._node.loop.time() + _SWEEP_S
+        self._node.loop.call_at(self._next_sweep, self._sweep)
 
     def address_of(self, target: Target, *, keyed: bool = False) -> Address:
         """The address of a target; ACTOR_NOT_FOUND for an unknown id. A `keyed` call
@@ -63,7 +67,8 @@ class Catalog:
             # Names come with each request as new strings: remember one copy.
             address = Address(intern(address.namespace), info.name, address.key)
             if len(self._by_address) >= self._node.limits.activations_max:
-                self._evict(1, idle_s=0.0)
+                # Some at once: each look passes by all that were removed before.
+                self._evict(1 + len(self._by_address) // 1000, idle_s=0.0)
                 if len(self._by_address) >= self._node.limits.activations_max:
                     raise HoldfastError(errors.SERVER_OVERLOADED)
             activation = Activation(self._node, address, scope_of(address), info)
@@ -85,7 +90,7 @@ class Catalog:
         activation.users -= 1
         if activation.users:
             return
-        activation.last_used = self._node.loop.time()
+        activation.last_used = self._next_sweep
         if not activation.actor_id:
             replies = activation.replies
             if replies is None or not replies.rows:
@@ -122,11 +127,12 @@ class Catalog:
         """Look at the first activations in line and drop at most `count` of those
         idle long enough; how many were dropped."""
         now, dropped = self._node.loop.time(), 0
-        for _ in range(min(_SWEEP_MAX, len(self._by_address))):
-            address, activation = next(iter(self._by_address.items()))
+        # One pass: to look for the first again and again would meet every removed one.
+        for address, activation in list(islice(self._by_address.items(), _SWEEP_MAX)):
             wanted = activation.info.sleep_timeout_s if idle_s is None else idle_s
             if activation.users or now - activation.last_used < wanted:
-                self._by_address.move_to_end(address)
+                del self._by_address[address]
+                self._by_address[address] = activation
                 continue
             self._remove(activation)
             dropped += 1

@@ -26,6 +26,7 @@ log = logging.getLogger("holdfast.replies")
 
 _PAGE = 256
 _INTERVAL_S = 5.0
+_DUE_SHARED_MS = 1000
 
 
 class _Heard:
@@ -47,6 +48,8 @@ class ReplySweep:
         self._heard: OrderedDict[bytes, _Heard] = OrderedDict()
         self._started_ms = node.environment.clock.now_ms()
         self._ttl_ms = int(node.limits.reply_client_ttl_s * 1000)
+        # The due time of rows written lately: one number for very many clients.
+        self._due_ms = 0
         self._key_ttl_ms = int(node.limits.reply_key_ttl_s * 1000)
 
     def hear(self, key: CallKey) -> CallKey:
@@ -74,7 +77,9 @@ class ReplySweep:
             assert activation.replies is not None
             client = activation.replies.client(key.client_id)
             if client.due_ms <= now:
-                client.due_ms = now + self._ttl_ms
+                if now >= self._due_ms - self._ttl_ms + _DUE_SHARED_MS:
+                    self._due_ms = now + self._ttl_ms
+                client.due_ms = self._due_ms
                 rest = keys.client_reply_prefix(activation.scope, key.client_id)[2:]
                 batch.put(keys.reply_expiry_key(client.due_ms, rest), b"")
         else:
