@@ -23,7 +23,7 @@ from holdfast_server.core.values import Durability, Value
 from holdfast_server.core.waits import find_cycle
 from holdfast_server.runtime.deadline import Expiring
 from holdfast_server.runtime.runners.api import ActorInfo, Instance
-from holdfast_server.runtime.turn import Turn
+from holdfast_server.runtime.turn import ReplyWriter, Turn
 from holdfast_server.store import keys
 from holdfast_server.store.api import Batch
 from holdfast_server.store.v1 import records_pb2 as records
@@ -222,10 +222,12 @@ class Activation:
         create: bool,
         value: Value | None = None,
         on_created: Callable[[Batch, int], None] | None = None,
+        reply: ReplyWriter | None = None,
     ) -> bool:
         """Wake or create the actor for `turn`; whether this call created it.
 
         `on_created` may add rows to the batch that creates it; it is given the time.
+        `reply` is told when the start is all that will ever run for the call.
         """
         while self.instance is None:
             if self.start is not None:
@@ -243,7 +245,7 @@ class Activation:
             observer.turn_began(starter)
             try:
                 async with Expiring(turn.deadline):
-                    return await self._start(starter, value, on_created)
+                    return await self._start(starter, value, on_created, reply)
             except BaseException as error:
                 observer.turn_failed(starter, error)
                 raise
@@ -254,7 +256,11 @@ class Activation:
         return False
 
     async def _start(
-        self, turn: Turn, value: Value | None, on_created: Callable[[Batch, int], None] | None
+        self,
+        turn: Turn,
+        value: Value | None,
+        on_created: Callable[[Batch, int], None] | None,
+        reply: ReplyWriter | None,
     ) -> bool:
         created = turn.creating = not self.actor_id
         node = self.node
@@ -275,6 +281,8 @@ class Activation:
             else:
                 self.put_state(turn, batch)
             # From here to the commit nothing waits: what is noted in memory is written.
+            if turn.destroyed and reply is not None:
+                reply.put_started(batch, turn.actor_id)
             batch.extend(turn.take())
             if created:
                 now_ms = node.environment.clock.now_ms()

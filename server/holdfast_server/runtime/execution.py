@@ -59,7 +59,7 @@ async def run_action(
                 return Answer(_NULL, Durability.NONE, activation.actor_id)
             if activation.instance is None:
                 await activation.ensure_started(
-                    turn, origin, create=call.target.create, value=call.target.input
+                    turn, origin, create=call.target.create, value=call.target.input, reply=reply
                 )
             turn.begin(activation.instance, activation.actor_id, reply, call.sent)
             value = await _invoke(activation, turn, call)

@@ -30,9 +30,6 @@ CREATE = "$create"
 GET_OR_CREATE = "$get_or_create"
 DESTROY = "$destroy"
 
-# Why an actor that exists may be unable to start.
-_UNSTARTABLE = (errors.STATE_UNDECODABLE, errors.ACTOR_START_FAILED, errors.USER_ERROR)
-
 Outcome = tuple[Value, asyncio.Future[Durability], bytes]
 
 _DONE = Value(Encoding.JSON, b"null")
@@ -84,19 +81,25 @@ async def _create(
 ) -> Outcome:
     """Find the actor or create it; the answer is stored by the batch that creates."""
 
-    made = _DONE
+    made, created_id = _DONE, b""
 
     def store(batch: Batch, now_ms: int) -> None:
-        nonlocal made
-        made = _value_of(Creation(True, now_ms))
+        nonlocal made, created_id
+        made, created_id = _value_of(Creation(True, now_ms)), activation.actor_id
         if reply is not None:
             reply.put_result(batch, made, activation.actor_id)
 
     batch, created = Batch(), False
     if not activation.exists:
-        created = await activation.ensure_started(
-            turn, origin, create=True, value=call.target.input, on_created=store
-        )
+        try:
+            created = await activation.ensure_started(
+                turn, origin, create=True, value=call.target.input, on_created=store
+            )
+        except HoldfastError as error:
+            if error.reason is not errors.ACTOR_DESTROYED or not created_id:
+                raise
+            # It was created, and has gone since by its own wish.
+            return made, activation.commit(batch, turn), created_id
     if not created:
         if call.action == CREATE:
             raise HoldfastError(
@@ -119,18 +122,27 @@ async def _destroy(
 ) -> Outcome:
     check_target(activation, call)
     actor_id = activation.actor_id
+    if not actor_id:
+        raise HoldfastError(errors.ACTOR_NOT_FOUND)
     try:
         await activation.ensure_started(turn, origin, create=False)
     except HoldfastError as error:
-        if error.reason not in _UNSTARTABLE:
+        if activation.start is not None or _passes(activation, turn, error):
             raise
-        # What cannot start must still be possible to get rid of.
-        log.error("%s is destroyed without on_destroy: %s", activation.address, error)
         batch = Batch()
-        activation.put_destruction(batch)
+        if activation.exists:
+            # What cannot start must still be possible to get rid of.
+            log.error("%s is destroyed without on_destroy: %s", activation.address, error)
+            activation.put_destruction(batch)
         if reply is not None:
             reply.put_result(batch, _DONE, actor_id)
         return _DONE, activation.commit(batch, turn), actor_id
     turn.begin(activation.instance, activation.actor_id, reply)
     turn.destroyed = True
     return _DONE, await finish(activation, turn, _DONE), turn.actor_id
+
+
+def _passes(activation: Activation, turn: Turn, error: HoldfastError) -> bool:
+    """Whether a start failed for a reason that is none of the actor's own."""
+    late = turn.deadline is not None and activation.node.loop.time() >= turn.deadline
+    return late or not activation.live or error.reason.retry_after_s is not None

@@ -112,7 +112,7 @@ class _Stream:
         activation, target = self._activation, self._call.target
         check_target(activation, self._call)
         await activation.ensure_started(
-            turn, self._origin, create=target.create, value=target.input
+            turn, self._origin, create=target.create, value=target.input, reply=self._reply
         )
         self._instance = activation.instance
         assert self._instance is not None

@@ -50,13 +50,6 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def cancelled_from_outside() -> bool:
-    """Whether a CancelledError is this task's own; a handler may also meet that of
-    another task that it awaits, which is an error like any other."""
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
-
-
 def _surfaced(method: Callable[P, R]) -> Callable[P, R]:
     """What the runtime refuses, raised as actor code knows it."""
 

@@ -19,8 +19,8 @@ from holdfast_server.core.values import Value
 from holdfast_server.runtime.activation import Activation
 from holdfast_server.runtime.runners.local.arguments import bind, encode
 from holdfast_server.runtime.runners.local.current import enter_turn, leave_turn
-from holdfast_server.runtime.runners.local.failure import outward
-from holdfast_server.runtime.runners.local.host import LocalHost, cancelled_from_outside
+from holdfast_server.runtime.runners.local.failure import RAISED, ended_from_outside, outward
+from holdfast_server.runtime.runners.local.host import LocalHost
 from holdfast_server.runtime.runners.local.state import UNSET, LiveState
 from holdfast_server.runtime.runners.local.stream import LocalStream
 from holdfast_server.runtime.turn import Turn
@@ -95,7 +95,7 @@ class LocalInstance:
         token = enter_turn(turn)
         try:
             self.actor.on_state_change(Context(LocalHost(self, turn)), state.live)
-        except (Exception, SystemExit) as error:
+        except RAISED as error:
             raise outward(error, "on_state_change", self.activation.address) from error
         finally:
             leave_turn(token)
@@ -145,7 +145,7 @@ class LocalInstance:
             else:
                 old = payload.decode(data, payload.Encoding.MSGPACK)
                 state.set(turn, self.actor.migrate_state(version, old))
-        except (Exception, SystemExit) as error:
+        except RAISED as error:
             log.exception("state of %s does not decode", self.activation.address)
             raise HoldfastError(errors.STATE_UNDECODABLE, f"stored state: {error}") from None
 
@@ -167,7 +167,9 @@ class LocalInstance:
         try:
             async with asyncio.timeout(limit_s) as timer:
                 return await run()
-        except (Exception, SystemExit) as error:
+        except RAISED as error:
+            if ended_from_outside(error):
+                raise
             if isinstance(error, TimeoutError) and timer.expired():
                 log.error("%s of %s took longer than %s s", name, address, limit_s)
             else:
@@ -194,7 +196,7 @@ class LocalInstance:
         token = enter_turn(turn)
         try:
             return encode(spec, spec.function(self.actor, context, *args, **kwargs), call)
-        except (Exception, SystemExit) as error:
+        except RAISED as error:
             raise self._outward(error, call) from error
         finally:
             leave_turn(token)
@@ -225,11 +227,9 @@ class LocalInstance:
             if self._info.transforms:
                 result = await self._transform(context, call.action, args, result)
             return encode(spec, result, call)
-        except asyncio.CancelledError as error:
-            if cancelled_from_outside():
+        except RAISED as error:
+            if ended_from_outside(error):
                 raise
-            raise self._outward(error, call) from error
-        except (Exception, SystemExit) as error:
             raise self._outward(error, call) from error
         finally:
             leave_turn(token)
@@ -239,7 +239,9 @@ class LocalInstance:
     ) -> Any:
         try:
             return await self.actor.on_before_action_response(context, name, args, result)
-        except Exception:
+        except RAISED as error:
+            if ended_from_outside(error):
+                raise
             log.exception("on_before_action_response of %s", self.activation.address)
             return result
 

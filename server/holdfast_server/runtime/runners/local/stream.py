@@ -12,8 +12,8 @@ from holdfast_server.core.mailbox import Mode
 from holdfast_server.core.values import Value
 from holdfast_server.runtime.runners.local.arguments import bind, encode
 from holdfast_server.runtime.runners.local.current import enter_turn, leave_turn
-from holdfast_server.runtime.runners.local.failure import outward
-from holdfast_server.runtime.runners.local.host import LocalHost, cancelled_from_outside
+from holdfast_server.runtime.runners.local.failure import RAISED, ended_from_outside, outward
+from holdfast_server.runtime.runners.local.host import LocalHost
 from holdfast_server.runtime.turn import Turn
 
 if TYPE_CHECKING:
@@ -46,11 +46,9 @@ class LocalStream:
             return encode(self._spec, item, self._call)
         except StopAsyncIteration:
             return None
-        except asyncio.CancelledError as error:
-            if cancelled_from_outside():
+        except RAISED as error:
+            if ended_from_outside(error):
                 raise
-            raise self._outward(error) from error
-        except (Exception, SystemExit) as error:
             raise self._outward(error) from error
         finally:
             self._touched = self._touched or turn.touched
@@ -61,7 +59,9 @@ class LocalStream:
         if turn is None:
             try:
                 await self._items.aclose()
-            except (Exception, SystemExit) as error:
+            except RAISED as error:
+                if ended_from_outside(error):
+                    raise
                 # There is no turn left that it could fail.
                 self._outward(error)
             return
@@ -70,7 +70,9 @@ class LocalStream:
         token = enter_turn(turn)
         try:
             await self._items.aclose()
-        except (Exception, SystemExit) as error:
+        except RAISED as error:
+            if ended_from_outside(error):
+                raise
             raise self._outward(error) from error
         finally:
             leave_turn(token)
