@@ -178,11 +178,13 @@ class Activation:
     def _offer(self, turn: Turn, origin: Turn | None) -> bool:
         joins = False
         if origin is not None and turn.mode is not Mode.READ_ONLY and self.mailbox.running:
-            chain = find_cycle(origin, turn.label, self.mailbox.running)
+            chain = find_cycle(origin, turn.label, self.holders)
             if chain is not None:
-                if not self.info.reentrant:
+                together = turn.mode is Mode.INTERLEAVED and not self.mailbox.exclusive
+                if not together and not self.info.reentrant:
                     raise _call_cycle(chain)
-                # Beside the turn that waits for it, on the same live state.
+                # Beside the turn that waits for it, on the same live state; also past
+                # exclusive turns, which wait for that one anyway.
                 joins, turn.mode = True, Mode.INTERLEAVED
         try:
             return self.mailbox.offer(turn, turn.mode, joins=joins)
@@ -235,7 +237,8 @@ class Activation:
                     chain = find_cycle(origin, turn.label, [self.start.turn])
                     if chain is not None:
                         raise _call_cycle(chain)
-                await asyncio.shield(self.start.ended)
+                async with Expiring(turn.deadline):
+                    await asyncio.shield(self.start.ended)
                 continue
             if not self.actor_id and not create:
                 raise HoldfastError(errors.ACTOR_NOT_FOUND)
