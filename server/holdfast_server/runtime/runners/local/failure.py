@@ -29,15 +29,12 @@ log = logging.getLogger("holdfast.actor")
 # Nothing more of the turn can be committed; what it has committed may be stored or not.
 _STORE_FAILED = (errors.COMMIT_UNKNOWN, errors.STORE_UNAVAILABLE)
 
-# What actor code may raise; of what it was awaiting, some may not be its own.
-RAISED = (Exception, SystemExit, GeneratorExit, asyncio.CancelledError)
-
 # Of a callee: nothing in them is for the caller's caller.
 _OWN_AFFAIR = (errors.INTERNAL_ERROR, errors.CANCELLED, errors.STALE_EPOCH)
 
 
 def ended_from_outside(error: BaseException) -> bool:
-    """Whether `error` ends the running task itself, which is cancelled or closed.
+    """Whether `error` ends the running task itself, which is cancelled or closed, or all.
 
     A handler may also raise the like, or meet that of another task which it awaits:
     then it is an error like any other.
@@ -45,15 +42,19 @@ def ended_from_outside(error: BaseException) -> bool:
     if isinstance(error, asyncio.CancelledError):
         task = asyncio.current_task()
         return task is not None and task.cancelling() > 0
-    # A coroutine that nobody awaits any more is closed where no task runs.
-    return isinstance(error, GeneratorExit) and not _in_task()
+    if isinstance(error, GeneratorExit):
+        # A coroutine that nobody awaits any more is closed where no task runs.
+        return not in_loop() or asyncio.current_task() is None
+    return isinstance(error, KeyboardInterrupt)
 
 
-def _in_task() -> bool:
+def in_loop() -> bool:
+    """Whether the running code holds an event loop."""
     try:
-        return asyncio.current_task() is not None
+        asyncio.get_running_loop()
     except RuntimeError:
         return False
+    return True
 
 
 def actor_error(error: HoldfastError) -> sdk.ActorError:

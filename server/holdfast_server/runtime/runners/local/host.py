@@ -16,6 +16,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
+from holdfast import errors as sdk
 from holdfast import payload
 from holdfast.client import BaseClient
 from holdfast_server.core import errors
@@ -31,7 +32,7 @@ from holdfast_server.runtime.runners.local.current import (
     leave_turn,
     passed_on,
 )
-from holdfast_server.runtime.runners.local.failure import actor_error
+from holdfast_server.runtime.runners.local.failure import actor_error, in_loop
 from holdfast_server.runtime.runners.local.logs import log_of
 from holdfast_server.runtime.runners.local.transport import InProcessTransport
 from holdfast_server.runtime.turn import Turn
@@ -269,6 +270,13 @@ class LocalHost:
         async def run() -> Any:
             return await awaitable
 
+        if in_loop():
+            if asyncio.iscoroutine(awaitable):
+                awaitable.close()
+            # It would wait for the very loop that it keeps from running.
+            raise sdk.HoldfastError(
+                "c.wait is for an @action(thread=True); here use `await` instead"
+            )
         loop = self._instance.activation.node.loop
         return asyncio.run_coroutine_threadsafe(run(), loop).result()
 

@@ -19,7 +19,7 @@ from holdfast_server.core.values import Value
 from holdfast_server.runtime.activation import Activation
 from holdfast_server.runtime.runners.local.arguments import bind, encode
 from holdfast_server.runtime.runners.local.current import enter_turn, leave_turn
-from holdfast_server.runtime.runners.local.failure import RAISED, ended_from_outside, outward
+from holdfast_server.runtime.runners.local.failure import ended_from_outside, outward
 from holdfast_server.runtime.runners.local.host import LocalHost
 from holdfast_server.runtime.runners.local.state import UNSET, LiveState
 from holdfast_server.runtime.runners.local.stream import LocalStream
@@ -95,7 +95,9 @@ class LocalInstance:
         token = enter_turn(turn)
         try:
             self.actor.on_state_change(Context(LocalHost(self, turn)), state.live)
-        except RAISED as error:
+        except BaseException as error:
+            if ended_from_outside(error):
+                raise
             raise outward(error, "on_state_change", self.activation.address) from error
         finally:
             leave_turn(token)
@@ -145,7 +147,9 @@ class LocalInstance:
             else:
                 old = payload.decode(data, payload.Encoding.MSGPACK)
                 state.set(turn, self.actor.migrate_state(version, old))
-        except RAISED as error:
+        except BaseException as error:
+            if ended_from_outside(error):
+                raise
             log.exception("state of %s does not decode", self.activation.address)
             raise HoldfastError(errors.STATE_UNDECODABLE, f"stored state: {error}") from None
 
@@ -167,7 +171,7 @@ class LocalInstance:
         try:
             async with asyncio.timeout(limit_s) as timer:
                 return await run()
-        except RAISED as error:
+        except BaseException as error:
             if ended_from_outside(error):
                 raise
             if isinstance(error, TimeoutError) and timer.expired():
@@ -196,7 +200,9 @@ class LocalInstance:
         token = enter_turn(turn)
         try:
             return encode(spec, spec.function(self.actor, context, *args, **kwargs), call)
-        except RAISED as error:
+        except BaseException as error:
+            if ended_from_outside(error):
+                raise
             raise self._outward(error, call) from error
         finally:
             leave_turn(token)
@@ -217,7 +223,7 @@ class LocalInstance:
                 run = contextvars.copy_context().run
                 threads = self.activation.node.environment.threads
                 work = threads.action(
-                    lambda: run(spec.function, self.actor, context, *args, **kwargs)
+                    lambda: run(_in_thread, spec.function, self.actor, context, args, kwargs)
                 )
                 result = await asyncio.wrap_future(work)
             else:
@@ -227,7 +233,7 @@ class LocalInstance:
             if self._info.transforms:
                 result = await self._transform(context, call.action, args, result)
             return encode(spec, result, call)
-        except RAISED as error:
+        except BaseException as error:
             if ended_from_outside(error):
                 raise
             raise self._outward(error, call) from error
@@ -239,7 +245,7 @@ class LocalInstance:
     ) -> Any:
         try:
             return await self.actor.on_before_action_response(context, name, args, result)
-        except RAISED as error:
+        except BaseException as error:
             if ended_from_outside(error):
                 raise
             log.exception("on_before_action_response of %s", self.activation.address)
@@ -250,3 +256,13 @@ class LocalInstance:
 
     def _outward(self, error: BaseException, call: Call) -> HoldfastError:
         return outward(error, f"action {call.action}", self.activation.address)
+
+
+def _in_thread(
+    function: Callable[..., Any], actor: object, c: object, args: Any, kwargs: dict[str, Any]
+) -> Any:
+    try:
+        return function(actor, c, *args, **kwargs)
+    except StopIteration as error:
+        # A future cannot carry it: whoever awaited that would wait for ever.
+        raise RuntimeError("the action raised StopIteration") from error

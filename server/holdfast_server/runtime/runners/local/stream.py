@@ -12,7 +12,7 @@ from holdfast_server.core.mailbox import Mode
 from holdfast_server.core.values import Value
 from holdfast_server.runtime.runners.local.arguments import bind, encode
 from holdfast_server.runtime.runners.local.current import enter_turn, leave_turn
-from holdfast_server.runtime.runners.local.failure import RAISED, ended_from_outside, outward
+from holdfast_server.runtime.runners.local.failure import ended_from_outside, outward
 from holdfast_server.runtime.runners.local.host import LocalHost
 from holdfast_server.runtime.turn import Turn
 
@@ -46,7 +46,7 @@ class LocalStream:
             return encode(self._spec, item, self._call)
         except StopAsyncIteration:
             return None
-        except RAISED as error:
+        except BaseException as error:
             if ended_from_outside(error):
                 raise
             raise self._outward(error) from error
@@ -59,7 +59,7 @@ class LocalStream:
         if turn is None:
             try:
                 await self._items.aclose()
-            except RAISED as error:
+            except BaseException as error:
                 if ended_from_outside(error):
                     raise
                 # There is no turn left that it could fail.
@@ -70,7 +70,7 @@ class LocalStream:
         token = enter_turn(turn)
         try:
             await self._items.aclose()
-        except RAISED as error:
+        except BaseException as error:
             if ended_from_outside(error):
                 raise
             raise self._outward(error) from error
