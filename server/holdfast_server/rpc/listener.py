@@ -47,6 +47,8 @@ _CHANNELZ: Final = "grpc.channelz.v1.Channelz"
 _MESSAGE_EXTRA: Final = 1 << 20
 # Open streams that are not ours to end, like those of reflection.
 _GRACE_S: Final = 0.2
+# Calls that have arrived while the loop was busy: more than a flood, less than the memory.
+_PENDING_MAX: Final = 50_000
 
 
 class TlsMaterial(Protocol):
@@ -136,6 +138,10 @@ class Listener:
                 ("grpc.max_send_message_length", self._size),
                 ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
                 ("grpc.keepalive_permit_without_calls", 1),
+                # Its own answer to more calls than it has begun is a bare CANCELLED, which
+                # no client retries; ours has the reason, and says when to try again.
+                ("grpc.server.max_pending_requests", _PENDING_MAX),
+                ("grpc.server.max_pending_requests_hard_limit", _PENDING_MAX),
                 ("grpc.so_reuseport", 0),
                 ("grpc.enable_channelz", 1),
             ],
