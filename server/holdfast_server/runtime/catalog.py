@@ -1,7 +1,8 @@
 """The live activations: found by address, evicted when idle or too many.
 
-An activation is held while a call uses it. Idle ones are met in the order in
-which they fell idle; one that was used since goes to the end of the line.
+An activation is held while a call uses it. The others stand in a line: the sweep
+drops those that have been idle for long enough and puts the rest back at its end;
+where room is needed at once, the longest idle of the next few goes.
 """
 
 from __future__ import annotations
@@ -23,25 +24,25 @@ if TYPE_CHECKING:
 
 _SWEEP_S = 1.0
 _SWEEP_MAX = 2000
+# How many idle ones are compared to make room: all in a small catalog, and in a large
+# one enough that what is in use now and again is hardly ever the one to go.
+_COMPARED_MAX = 16
 
 
 class Catalog:
-    """Addresses and their activations, the longest idle first."""
+    """Addresses and their activations, in the order in which they are looked at."""
 
     def __init__(self, node: Node) -> None:
         self._node = node
         # A dict is in the order of insertion too, and costs much less than an OrderedDict.
         self._by_address: dict[Address, Activation] = {}
         self._by_scope: dict[bytes, Activation] = {}
-        # When the next sweep is: what falls idle before it shares this one number.
-        self._next_sweep = 0.0
 
     def __len__(self) -> int:
         return len(self._by_address)
 
     def start(self) -> None:
-        self._next_sweep = self._node.loop.time() + _SWEEP_S
-        self._node.loop.call_at(self._next_sweep, self._sweep)
+        self._node.loop.call_later(_SWEEP_S, self._sweep)
 
     def address_of(self, target: Target, *, keyed: bool = False) -> Address:
         """The address of a target; ACTOR_NOT_FOUND for an unknown id. A `keyed` call
@@ -67,8 +68,7 @@ class Catalog:
             # Names come with each request as new strings: remember one copy.
             address = Address(intern(address.namespace), info.name, address.key)
             if len(self._by_address) >= self._node.limits.activations_max:
-                # Some at once: each look passes by all that were removed before.
-                self._evict(1 + len(self._by_address) // 1000, idle_s=0.0)
+                self._make_room()
                 if len(self._by_address) >= self._node.limits.activations_max:
                     raise HoldfastError(errors.SERVER_OVERLOADED)
             activation = Activation(self._node, address, scope_of(address), info)
@@ -90,7 +90,7 @@ class Catalog:
         activation.users -= 1
         if activation.users:
             return
-        activation.last_used = self._next_sweep
+        activation.last_used = self._node.loop.time()
         if not activation.actor_id:
             replies = activation.replies
             if replies is None or not replies.rows:
@@ -117,28 +117,38 @@ class Catalog:
         if self._node.closed:
             return
         looked = min(_SWEEP_MAX, len(self._by_address))
-        if self._evict(looked, idle_s=None) == looked == _SWEEP_MAX:
+        if self._evict(looked) == looked == _SWEEP_MAX:
             # A whole page was idle: there is more, and others want the loop too.
             self._node.loop.call_soon(self._sweep)
         else:
             self.start()
 
-    def _evict(self, count: int, *, idle_s: float | None) -> int:
-        """Look at the first activations in line and drop at most `count` of those
-        idle long enough; how many were dropped."""
+    def _evict(self, count: int) -> int:
+        """Look at the first activations in line and drop those idle long enough;
+        how many were dropped."""
         now, dropped = self._node.loop.time(), 0
         # One pass: to look for the first again and again would meet every removed one.
-        for address, activation in list(islice(self._by_address.items(), _SWEEP_MAX)):
-            wanted = activation.info.sleep_timeout_s if idle_s is None else idle_s
-            if activation.users or now - activation.last_used < wanted:
+        for address, activation in list(islice(self._by_address.items(), count)):
+            if activation.users or now - activation.last_used < activation.info.sleep_timeout_s:
                 del self._by_address[address]
                 self._by_address[address] = activation
                 continue
             self._remove(activation)
             dropped += 1
-            if dropped >= count:
-                break
         return dropped
+
+    def _make_room(self) -> None:
+        """Drop the longest idle of the next few that are idle, if any is."""
+        idle: list[Activation] = []
+        for address, activation in list(islice(self._by_address.items(), _SWEEP_MAX)):
+            del self._by_address[address]
+            self._by_address[address] = activation
+            if not activation.users:
+                idle.append(activation)
+                if len(idle) == _COMPARED_MAX:
+                    break
+        if idle:
+            self._remove(min(idle, key=lambda activation: activation.last_used))
 
     def _remove(self, activation: Activation) -> None:
         if not activation.dropped:
