@@ -225,7 +225,7 @@ async def test_a_call_that_expires_in_the_mailbox_never_runs(start: Start, stage
 async def test_a_call_that_has_expired_does_not_even_wait(client: Client, stage: Stage) -> None:
     stage.let("asking")
 
-    assert await client.get_or_create(Turner, ["a"]).ask("hold", 0) == "action.timed_out"
+    assert await client.get_or_create(Turner, ["a"]).ask("hold", 1e-9) == "action.timed_out"
 
     assert not stage.is_reached("asking")
     assert await code_of(client.get(Turner, ["asked"]).look()) == "actor.not_found"

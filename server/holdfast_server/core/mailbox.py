@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 from enum import IntEnum
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 T = TypeVar("T")
 
@@ -27,14 +27,21 @@ class MailboxFull(Exception):
     """The turn was not taken: `mailbox_max` or `read_only_max` is reached."""
 
 
+class Bounds(NamedTuple):
+    """How many turns of one actor may wait, and how many read-only ones run at once;
+    one for all mailboxes of a class."""
+
+    waiting: int
+    read_only: int
+
+
 class Mailbox(Generic[T]):
     """Admits turns in order. `running` holds the turns that have the actor."""
 
-    __slots__ = ("_limit", "_read_only", "_read_only_limit", "exclusive", "running", "waiting")
+    __slots__ = ("_bounds", "_read_only", "exclusive", "running", "waiting")
 
-    def __init__(self, limit: int, read_only_limit: int) -> None:
-        self._limit = limit
-        self._read_only_limit = read_only_limit
+    def __init__(self, bounds: Bounds) -> None:
+        self._bounds = bounds
         self._read_only = 0
         self.exclusive = False
         # An idle mailbox, of which there may be very many, has neither list.
@@ -48,7 +55,7 @@ class Mailbox(Generic[T]):
     def offer(self, turn: T, mode: Mode, *, joins: bool = False) -> bool:
         """Whether `turn` runs now; else it waits. `joins`: run beside its waiter."""
         if mode is Mode.READ_ONLY:
-            if self._read_only >= self._read_only_limit:
+            if self._read_only >= self._bounds.read_only:
                 raise MailboxFull
             self._read_only += 1
             return True
@@ -57,7 +64,7 @@ class Mailbox(Generic[T]):
             return True
         if self.waiting is None:
             self.waiting = deque()
-        if len(self.waiting) >= self._limit:
+        if len(self.waiting) >= self._bounds.waiting:
             raise MailboxFull
         self.waiting.append((turn, mode))
         return False

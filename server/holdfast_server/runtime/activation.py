@@ -71,8 +71,7 @@ class Activation:
         self.scope = scope
         self.info = info
         self.epoch = node.committer.epoch
-        limit = info.mailbox_max or node.limits.mailbox_max
-        self.mailbox: Mailbox[Turn] = Mailbox(limit, node.limits.read_only_max)
+        self.mailbox: Mailbox[Turn] = Mailbox(info.bounds)
         self.instance: Instance | None = None
         self.replies: ReplyTable | None = None
         # While the actor is created or woken.
@@ -364,7 +363,13 @@ class Activation:
         self, batch: Batch, turn: Turn, *, buffered: bool = False
     ) -> asyncio.Future[Durability]:
         """Submit `batch`; the future is done when its answer may leave."""
-        self.check_live()
+        try:
+            self.check_live()
+        except HoldfastError as error:
+            if turn.committed and error.reason is errors.STORE_UNAVAILABLE:
+                # That reason says that nothing ran; a part of this turn is stored.
+                raise HoldfastError(errors.COMMIT_UNKNOWN) from None
+            raise
         node = self.node
         future: asyncio.Future[Durability] = node.loop.create_future()
         if batch:

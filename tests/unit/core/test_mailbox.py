@@ -6,13 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from holdfast_server.core.mailbox import Mailbox, MailboxFull, Mode
+from holdfast_server.core.mailbox import Bounds, Mailbox, MailboxFull, Mode
 
 EXCLUSIVE, INTERLEAVED, READ_ONLY = Mode.EXCLUSIVE, Mode.INTERLEAVED, Mode.READ_ONLY
 
 
 def test_exclusive_turns_run_one_at_a_time_in_order() -> None:
-    mailbox: Mailbox[str] = Mailbox(10, 10)
+    mailbox: Mailbox[str] = Mailbox(Bounds(10, 10))
 
     assert mailbox.offer("a", EXCLUSIVE)
     assert not mailbox.offer("b", EXCLUSIVE)
@@ -22,7 +22,7 @@ def test_exclusive_turns_run_one_at_a_time_in_order() -> None:
 
 
 def test_neither_kind_overtakes_the_other() -> None:
-    mailbox: Mailbox[str] = Mailbox(10, 10)
+    mailbox: Mailbox[str] = Mailbox(Bounds(10, 10))
     assert mailbox.offer("i1", INTERLEAVED)
     assert mailbox.offer("i2", INTERLEAVED)
     assert not mailbox.offer("e", EXCLUSIVE)
@@ -35,7 +35,7 @@ def test_neither_kind_overtakes_the_other() -> None:
 
 
 def test_read_only_turns_never_wait() -> None:
-    mailbox: Mailbox[str] = Mailbox(10, 1)
+    mailbox: Mailbox[str] = Mailbox(Bounds(10, 1))
     assert mailbox.offer("e", EXCLUSIVE)
 
     assert mailbox.offer("r", READ_ONLY)
@@ -46,7 +46,7 @@ def test_read_only_turns_never_wait() -> None:
 
 
 def test_a_full_mailbox_takes_no_more() -> None:
-    mailbox: Mailbox[str] = Mailbox(1, 10)
+    mailbox: Mailbox[str] = Mailbox(Bounds(1, 10))
     mailbox.offer("a", EXCLUSIVE)
     mailbox.offer("b", EXCLUSIVE)
 
@@ -55,7 +55,7 @@ def test_a_full_mailbox_takes_no_more() -> None:
 
 
 def test_a_turn_that_no_longer_waits_lets_the_next_through() -> None:
-    mailbox: Mailbox[str] = Mailbox(10, 10)
+    mailbox: Mailbox[str] = Mailbox(Bounds(10, 10))
     mailbox.offer("i1", INTERLEAVED)
     mailbox.offer("e", EXCLUSIVE)
     mailbox.offer("i2", INTERLEAVED)
@@ -64,7 +64,7 @@ def test_a_turn_that_no_longer_waits_lets_the_next_through() -> None:
 
 
 def test_a_turn_that_joins_runs_beside_its_waiter() -> None:
-    mailbox: Mailbox[str] = Mailbox(10, 10)
+    mailbox: Mailbox[str] = Mailbox(Bounds(10, 10))
     mailbox.offer("a", EXCLUSIVE)
     mailbox.offer("b", EXCLUSIVE)
 
@@ -81,7 +81,7 @@ def test_a_turn_that_joins_runs_beside_its_waiter() -> None:
 def test_every_turn_runs_once_and_never_beside_one_that_excludes_it(
     script: list[Mode | None], random: object
 ) -> None:
-    mailbox: Mailbox[int] = Mailbox(1000, 1000)
+    mailbox: Mailbox[int] = Mailbox(Bounds(1000, 1000))
     modes: dict[int, Mode] = {}
     running: list[int] = []
     ran: list[int] = []

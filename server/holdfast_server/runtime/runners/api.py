@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Coroutine, Mapping
 from typing import Any, Protocol
 
 from holdfast_server.core.call import Call
+from holdfast_server.core.mailbox import Bounds
 from holdfast_server.core.values import Value
 from holdfast_server.runtime.turn import Turn
 
@@ -39,7 +40,7 @@ class ActorInfo(Protocol):
     @property
     def sleep_timeout_s(self) -> float: ...
     @property
-    def mailbox_max(self) -> int | None: ...
+    def bounds(self) -> Bounds: ...
     @property
     def interleave(self) -> bool: ...
     @property

@@ -6,7 +6,7 @@ import asyncio
 import contextvars
 import logging
 from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from holdfast import payload
 from holdfast.actor import Actor
@@ -34,17 +34,20 @@ log = logging.getLogger("holdfast.actor")
 class LocalInstance:
     """Instance over an SDK Actor."""
 
-    __slots__ = ("_info", "_state", "activation", "actor", "actor_id", "runner", "vars")
+    __slots__ = ("_info", "_state", "activation", "actor", "actor_id", "vars")
 
-    def __init__(self, activation: Activation, info: LocalInfo, runner: LocalRunner) -> None:
+    def __init__(self, activation: Activation, info: LocalInfo) -> None:
         self.activation = activation
         self.actor_id = activation.actor_id
-        self.runner = runner
         self._info = info
         codec = info.type.state_codec
         self._state = LiveState(codec) if codec is not None else None
         self.vars: Any = UNSET
         self.actor: Actor[Any, Any] = info.type.cls()
+
+    @property
+    def runner(self) -> LocalRunner:
+        return cast("LocalRunner", self.activation.node.runner)
 
     # State
 

@@ -11,6 +11,7 @@ from holdfast.registry import ActionSpec, ActorType
 from holdfast_server.core import errors
 from holdfast_server.core.errors import HoldfastError
 from holdfast_server.core.limits import Limits
+from holdfast_server.core.mailbox import Bounds
 from holdfast_server.core.values import Value
 from holdfast_server.runtime.activation import Activation
 from holdfast_server.runtime.node import Node
@@ -51,7 +52,7 @@ class LocalInfo:
         cls = actor_type.cls
         self.sleep_timeout_s = float(_option(cls, "sleep_timeout_s", limits.sleep_timeout_s))
         timeout_s = float(_option(cls, "action_timeout_s", limits.action_timeout_s))
-        self.mailbox_max = cls.mailbox_max
+        self.bounds = Bounds(cls.mailbox_max or limits.mailbox_max, limits.read_only_max)
         self.interleave = cls.interleave
         self.reentrant = cls.reentrant
         self.transforms = actor_type.has_hook("on_before_action_response")
@@ -110,4 +111,4 @@ class LocalRunner:
         return list(self._infos)
 
     def make(self, activation: Activation) -> LocalInstance:
-        return LocalInstance(activation, self.info(activation.info.name), self)
+        return LocalInstance(activation, self.info(activation.info.name))
