@@ -20,9 +20,11 @@ from tests.server.conftest import Start
 
 ROOT = Path(__file__).resolve().parents[2]
 
+# A shell that runs the tests in its background has their children ignore Ctrl-C.
 INTERRUPTED = """
-import sys
+import signal, sys
 from holdfast.blocking import Client
+signal.signal(signal.SIGINT, signal.default_int_handler)
 with Client(sys.argv[1]) as client:
     client.get_or_create("witness", ["a"]).hold("never")
 """

@@ -14,6 +14,8 @@ from tests.server.client_actors import Gate, gates, registry
 from tests.server.conftest import Start
 
 MAIN = "from holdfast.cli import main; main()"
+# A shell that runs the tests in its background has their children ignore Ctrl-C.
+INTERRUPTIBLE = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); " + MAIN
 
 
 async def spawn(*arguments: str | bytes, program: str = MAIN) -> asyncio.subprocess.Process:
@@ -44,7 +46,15 @@ async def test_ctrl_c_cancels_the_call_and_ends_with_130(
     start: Start, gate: Gate, action: list[str]
 ) -> None:
     server, _ = await start(registry)
-    process = await spawn("--server", f"127.0.0.1:{server.port}", "call", "witness", "a", *action)
+    process = await spawn(
+        "--server",
+        f"127.0.0.1:{server.port}",
+        "call",
+        "witness",
+        "a",
+        *action,
+        program=INTERRUPTIBLE,
+    )
     await gate.entered.wait()
 
     process.send_signal(signal.SIGINT)
