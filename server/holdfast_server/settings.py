@@ -25,8 +25,8 @@ INT_MAX: Final = (1 << 63) - 1
 
 # Numbers that may be zero: nothing to wait for, or, for the watchdog, off.
 _FROM_ZERO: Final = frozenset(
-    {"drain_streams_s", "drain_timeout_s", "loop_block_warn_s", "outbox_backoff_s"}
-    | {"sleep_timeout_s"}
+    {"commit_wait_s", "drain_streams_s", "drain_timeout_s", "loop_block_warn_s"}
+    | {"outbox_backoff_s", "sleep_timeout_s"}
 )
 # gRPC counts the bytes of a message in 31 bits, and a message is a payload and a bit.
 _PAYLOAD_MAX: Final = (1 << 31) - (2 << 20)
