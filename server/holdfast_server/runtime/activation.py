@@ -295,9 +295,12 @@ class Activation:
                 self.put_destruction(batch)
             if batch:
                 self.commit(batch, turn)
-        except BaseException:
+        except BaseException as error:
             if created:
                 self.actor_id = b""
+            if isinstance(error, HoldfastError) and error.reason is errors.STORE_UNAVAILABLE:
+                # Hooks have run: see `execution.settle`.
+                raise HoldfastError(errors.COMMIT_UNKNOWN) from error
             raise
         finally:
             turn.ended = True

@@ -183,6 +183,9 @@ async def settle(
     activation: Activation, turn: Turn, error: HoldfastError, reply: ReplyWriter | None
 ) -> None:
     """Let an error out no earlier than everything that it may tell of is durable."""
+    if turn.instance is not None and error.reason is errors.STORE_UNAVAILABLE:
+        # That says that nothing ran, and whoever retries without a key relies on it.
+        raise HoldfastError(errors.COMMIT_UNKNOWN)
     if turn.instance is None:
         # A hook of the start raised it: nobody else has stored it.
         batch = Batch()

@@ -90,6 +90,8 @@ class _Stream:
         activation = self._activation
         turn = make_turn(activation, self._call, self._action)
         turn.streams = True
+        # After the first step something has run, also where this one cannot begin.
+        turn.instance = self._instance
         try:
             async with activation.holding(turn, self._origin):
                 if self._run is None:
