@@ -192,6 +192,33 @@ async def test_a_silent_client_is_forgotten_and_one_that_calls_anywhere_is_not(
     assert result(await add(wire, 1, 1, client="silent")) == 3
 
 
+async def test_a_client_that_memory_has_no_room_for_is_not_forgotten_early(
+    start: Start, connect: Connect
+) -> None:
+    store = MemoryStore()
+    server, _ = await start(registry, store=store, reply_clients_max=1)
+    wire, clock = connect(server), MovedClock(server)
+
+    async def sweep(minutes: int) -> int:
+        clock.ahead_s = minutes * 60
+        server.node.reply_sweep.sweep()
+        await server.node.committer.barrier()
+        return kept(store)
+
+    async def call_elsewhere(client: str, minutes: int) -> None:
+        clock.ahead_s = minutes * 60
+        sequence = numbered(minutes, 1, client)
+        await wire.invoke(target("tally", "b"), "add", client_sequence=sequence)
+
+    await add(wire, 1, 1, client="one")
+    await call_elsewhere("one", 9)
+    await call_elsewhere("two", 9)
+
+    # Ten minutes after its only answer here, but not after it was last heard.
+    assert await sweep(18) == 1
+    assert await sweep(20) == 0
+
+
 async def test_rows_of_a_silent_client_make_room(
     wire: Wire, server: Server, store: MemoryStore
 ) -> None:

@@ -46,7 +46,8 @@ class ReplySweep:
         self._node = node
         # SDK clients and when they were last heard, the longest silent first.
         self._heard: OrderedDict[bytes, _Heard] = OrderedDict()
-        self._started_ms = node.environment.clock.now_ms()
+        # No client that is not in it was heard later than this.
+        self._silent_ms = node.environment.clock.now_ms()
         self._ttl_ms = int(node.limits.reply_client_ttl_s * 1000)
         # The due time of rows written lately: one number for very many clients.
         self._due_ms = 0
@@ -62,7 +63,8 @@ class ReplySweep:
         if heard is None:
             self._heard[client_id] = _Heard(client_id, now_ms)
             if len(self._heard) > self._node.limits.reply_clients_max:
-                self._heard.popitem(last=False)
+                _, forgotten = self._heard.popitem(last=False)
+                self._silent_ms = max(self._silent_ms, forgotten.at_ms)
             return key
         heard.at_ms = now_ms
         self._heard.move_to_end(client_id)
@@ -146,7 +148,7 @@ class ReplySweep:
         else:
             client_id = rest[17:33]
             heard = self._heard.get(client_id)
-            due = (self._started_ms if heard is None else heard.at_ms) + self._ttl_ms
+            due = (self._silent_ms if heard is None else heard.at_ms) + self._ttl_ms
             if due > now:
                 batch.put(keys.reply_expiry_key(due, rest), b"")
                 self._move(scope, client_id, due)
