@@ -63,20 +63,23 @@ class DeadLetters:
         batch = Batch()
         lanes = node.outbox.store(sender_id, [record], batch)
         batch.delete(key)
-        node.committer.submit(batch, node.committer.epoch, None)
-        await node.committer.barrier()
+        await self._commit(batch)
         for lane in lanes:
             node.outbox.wake(lane)
 
     async def discard(self, namespace: str, letter: bytes) -> None:
         """Delete it."""
-        node = self._node
-        await node.ready()
+        await self._node.ready()
         key, _ = self._find(namespace, letter)
         batch = Batch()
         batch.delete(key)
-        node.committer.submit(batch, node.committer.epoch, None)
-        await node.committer.barrier()
+        await self._commit(batch)
+
+    async def _commit(self, batch: Batch) -> None:
+        """Write `batch` and wait until it is durable."""
+        committer = self._node.committer
+        committer.submit(batch, committer.epoch, None)
+        await committer.barrier()
 
     def _find(self, namespace: str, letter: bytes) -> tuple[bytes, records.SendRecord]:
         key = keys.kind_range(keys.Kind.DEAD_SEND)[0] + letter

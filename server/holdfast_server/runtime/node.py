@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import aclosing
 from typing import Any, TypeVar
 
 from google.protobuf.message import Message
@@ -115,12 +116,9 @@ class Node:
             action = activation.info.action(call.action)
             if not action.streaming:
                 raise HoldfastError(errors.ACTION_WRONG_KIND)
-            items = stream_action(activation, call, action)
-            try:
+            async with aclosing(stream_action(activation, call, action)) as items:
                 async for item in items:
                     yield item
-            finally:
-                await items.aclose()
         finally:
             self._end(activation)
 
