@@ -70,6 +70,23 @@ REASONS: Final[Mapping[str, Reason]] = MappingProxyType(
         "NOT_ENABLED": Reason("actor", "not_enabled", "FAILED_PRECONDITION"),
         "STORE_CORRUPT": Reason("store", "corrupt", "DATA_LOSS"),
         "DEAD_LETTER_NOT_FOUND": Reason("dead_letter", "not_found", "NOT_FOUND"),
+        "EVENTS_TRIMMED": Reason("events", "trimmed", "OUT_OF_RANGE"),
+        "CURSOR_STALE": Reason("events", "cursor_stale", "OUT_OF_RANGE"),
+        "SUBSCRIBER_TOO_SLOW": Reason("events", "subscriber_too_slow", "RESOURCE_EXHAUSTED"),
+        "SUBSCRIPTION_FORBIDDEN": Reason("events", "subscription_forbidden", "PERMISSION_DENIED"),
+        "EVENT_TOO_LARGE": Reason("events", "too_large", "RESOURCE_EXHAUSTED"),
+        "EVENT_INVALID_ARGUMENT": Reason("events", "invalid_argument", "INVALID_ARGUMENT"),
+        "CONNECTION_NOT_FOUND": Reason("connection", "not_found", "NOT_FOUND"),
+        "CONNECTION_CLOSED": Reason("connection", "closed", "CANCELLED"),
+        "CONNECTION_HOOK_FAILED": Reason("connection", "hook_failed", "FAILED_PRECONDITION"),
+        "TOO_MANY_CONNECTIONS": Reason("connection", "too_many", "RESOURCE_EXHAUSTED"),
+        "SESSION_INVALID": Reason("session", "invalid", "INVALID_ARGUMENT"),
+        "SESSION_FEATURE_UNKNOWN": Reason("session", "feature_unknown", "FAILED_PRECONDITION"),
+        "SESSION_SUPERSEDED": Reason("session", "superseded", "ABORTED"),
+        "SESSION_TOO_MANY_STREAMS": Reason(
+            "session", "too_many_streams", "RESOURCE_EXHAUSTED", True
+        ),
+        "ACTOR_STOPPING": Reason("actor", "stopping", "UNAVAILABLE", True),
     }
 )
 """Every reason of the catalogue by its name."""

@@ -361,6 +361,7 @@ class InvokeActionRequest(_message.Message):
     ACCEPT_ENCODING_FIELD_NUMBER: _builtins.int
     IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
     CLIENT_SEQUENCE_FIELD_NUMBER: _builtins.int
+    PARAMS_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     """Namespace; "default" when empty."""
     action: _builtins.str
@@ -389,6 +390,12 @@ class InvokeActionRequest(_message.Message):
     def client_sequence(self) -> _actor_pb2.ClientSequence:
         """The number an SDK gives to this call. Not together with `idempotency_key`."""
 
+    @_builtins.property
+    def params(self) -> _payload_pb2.Payload:
+        """Parameters of the connection that this call is for an actor with connection
+        hooks: any value, at most 4 KiB (`params_bytes_max`).
+        """
+
     def __init__(
         self,
         *,
@@ -400,10 +407,11 @@ class InvokeActionRequest(_message.Message):
         accept_encoding: _payload_pb2.PayloadEncoding.ValueType = ...,
         idempotency_key: _builtins.str = ...,
         client_sequence: _actor_pb2.ClientSequence | None = ...,
+        params: _payload_pb2.Payload | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["args", b"args", "client_sequence", b"client_sequence", "kwargs", b"kwargs", "target", b"target"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["args", b"args", "client_sequence", b"client_sequence", "kwargs", b"kwargs", "params", b"params", "target", b"target"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accept_encoding", b"accept_encoding", "action", b"action", "args", b"args", "client_sequence", b"client_sequence", "idempotency_key", b"idempotency_key", "kwargs", b"kwargs", "namespace", b"namespace", "target", b"target"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accept_encoding", b"accept_encoding", "action", b"action", "args", b"args", "client_sequence", b"client_sequence", "idempotency_key", b"idempotency_key", "kwargs", b"kwargs", "namespace", b"namespace", "params", b"params", "target", b"target"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -459,6 +467,7 @@ class StreamActionRequest(_message.Message):
     ACCEPT_ENCODING_FIELD_NUMBER: _builtins.int
     IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
     CLIENT_SEQUENCE_FIELD_NUMBER: _builtins.int
+    PARAMS_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     """Namespace; "default" when empty."""
     action: _builtins.str
@@ -483,6 +492,10 @@ class StreamActionRequest(_message.Message):
     def client_sequence(self) -> _actor_pb2.ClientSequence:
         """The number an SDK gives to this call."""
 
+    @_builtins.property
+    def params(self) -> _payload_pb2.Payload:
+        """Parameters of the connection that this call is."""
+
     def __init__(
         self,
         *,
@@ -494,10 +507,11 @@ class StreamActionRequest(_message.Message):
         accept_encoding: _payload_pb2.PayloadEncoding.ValueType = ...,
         idempotency_key: _builtins.str = ...,
         client_sequence: _actor_pb2.ClientSequence | None = ...,
+        params: _payload_pb2.Payload | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["args", b"args", "client_sequence", b"client_sequence", "kwargs", b"kwargs", "target", b"target"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["args", b"args", "client_sequence", b"client_sequence", "kwargs", b"kwargs", "params", b"params", "target", b"target"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accept_encoding", b"accept_encoding", "action", b"action", "args", b"args", "client_sequence", b"client_sequence", "idempotency_key", b"idempotency_key", "kwargs", b"kwargs", "namespace", b"namespace", "target", b"target"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accept_encoding", b"accept_encoding", "action", b"action", "args", b"args", "client_sequence", b"client_sequence", "idempotency_key", b"idempotency_key", "kwargs", b"kwargs", "namespace", b"namespace", "params", b"params", "target", b"target"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

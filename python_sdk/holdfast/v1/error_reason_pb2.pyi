@@ -183,6 +183,68 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """There is no such dead letter, or it was sent again or discarded before.
     [NOT_FOUND] dead_letter.not_found.
     """
+    ERROR_REASON_EVENTS_TRIMMED: _ErrorReason.ValueType  # 46
+    """The events asked for are no longer kept. [OUT_OF_RANGE] events.trimmed;
+    metadata: oldest_sequence (the oldest kept), actor_id, incarnation.
+    """
+    ERROR_REASON_CURSOR_STALE: _ErrorReason.ValueType  # 47
+    """The cursor is of another actor or of numbers that were given again.
+    [OUT_OF_RANGE] events.cursor_stale; metadata: oldest_sequence, actor_id,
+    incarnation.
+    """
+    ERROR_REASON_SUBSCRIBER_TOO_SLOW: _ErrorReason.ValueType  # 48
+    """The subscriber read more slowly than events came and was ended.
+    [RESOURCE_EXHAUSTED] events.subscriber_too_slow; metadata: sequence and
+    incarnation, where to resume.
+    """
+    ERROR_REASON_SUBSCRIPTION_FORBIDDEN: _ErrorReason.ValueType  # 49
+    """can_subscribe of the event said no. [PERMISSION_DENIED]
+    events.subscription_forbidden; metadata: event.
+    """
+    ERROR_REASON_EVENT_TOO_LARGE: _ErrorReason.ValueType  # 50
+    """An event or message is larger than its limit; the turn was rolled back.
+    [RESOURCE_EXHAUSTED] events.too_large; metadata: limit, size.
+    """
+    ERROR_REASON_EVENT_INVALID_ARGUMENT: _ErrorReason.ValueType  # 51
+    """The arguments of a declared event do not fit its types; the turn was rolled
+    back unless the actor caught it. [INVALID_ARGUMENT] events.invalid_argument.
+    """
+    ERROR_REASON_CONNECTION_NOT_FOUND: _ErrorReason.ValueType  # 52
+    """There is no such connection: it was disconnected, its grace time is over, or
+    it belongs to another session. [NOT_FOUND] connection.not_found.
+    """
+    ERROR_REASON_CONNECTION_CLOSED: _ErrorReason.ValueType  # 53
+    """The connection was disconnected by the actor, or with it.
+    [CANCELLED] connection.closed.
+    """
+    ERROR_REASON_CONNECTION_HOOK_FAILED: _ErrorReason.ValueType  # 54
+    """A hook of the connection failed or timed out. [FAILED_PRECONDITION]
+    connection.hook_failed; metadata: hook.
+    """
+    ERROR_REASON_TOO_MANY_CONNECTIONS: _ErrorReason.ValueType  # 55
+    """The actor has too many connections or subscribers. [RESOURCE_EXHAUSTED]
+    connection.too_many; metadata: limit.
+    """
+    ERROR_REASON_SESSION_INVALID: _ErrorReason.ValueType  # 56
+    """The session's protocol was broken; the session ends. [INVALID_ARGUMENT]
+    session.invalid; metadata: field.
+    """
+    ERROR_REASON_SESSION_FEATURE_UNKNOWN: _ErrorReason.ValueType  # 57
+    """Hello asks for a feature that the server does not have.
+    [FAILED_PRECONDITION] session.feature_unknown; metadata: feature.
+    """
+    ERROR_REASON_SESSION_SUPERSEDED: _ErrorReason.ValueType  # 58
+    """Another session was opened with the resume token of this one. [ABORTED]
+    session.superseded.
+    """
+    ERROR_REASON_SESSION_TOO_MANY_STREAMS: _ErrorReason.ValueType  # 59
+    """The session has too many open streams; nothing ran. [RESOURCE_EXHAUSTED]
+    session.too_many_streams, with RetryInfo; metadata: limit.
+    """
+    ERROR_REASON_ACTOR_STOPPING: _ErrorReason.ValueType  # 60
+    """The actor is going to sleep or stops, and this was asked of what ends with
+    it; nothing ran. [UNAVAILABLE] actor.stopping, with RetryInfo.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Every error carries a google.rpc.ErrorInfo with domain "holdfast.dev" and, as
@@ -365,5 +427,67 @@ ERROR_REASON_STORE_CORRUPT: ErrorReason.ValueType  # 44
 ERROR_REASON_DEAD_LETTER_NOT_FOUND: ErrorReason.ValueType  # 45
 """There is no such dead letter, or it was sent again or discarded before.
 [NOT_FOUND] dead_letter.not_found.
+"""
+ERROR_REASON_EVENTS_TRIMMED: ErrorReason.ValueType  # 46
+"""The events asked for are no longer kept. [OUT_OF_RANGE] events.trimmed;
+metadata: oldest_sequence (the oldest kept), actor_id, incarnation.
+"""
+ERROR_REASON_CURSOR_STALE: ErrorReason.ValueType  # 47
+"""The cursor is of another actor or of numbers that were given again.
+[OUT_OF_RANGE] events.cursor_stale; metadata: oldest_sequence, actor_id,
+incarnation.
+"""
+ERROR_REASON_SUBSCRIBER_TOO_SLOW: ErrorReason.ValueType  # 48
+"""The subscriber read more slowly than events came and was ended.
+[RESOURCE_EXHAUSTED] events.subscriber_too_slow; metadata: sequence and
+incarnation, where to resume.
+"""
+ERROR_REASON_SUBSCRIPTION_FORBIDDEN: ErrorReason.ValueType  # 49
+"""can_subscribe of the event said no. [PERMISSION_DENIED]
+events.subscription_forbidden; metadata: event.
+"""
+ERROR_REASON_EVENT_TOO_LARGE: ErrorReason.ValueType  # 50
+"""An event or message is larger than its limit; the turn was rolled back.
+[RESOURCE_EXHAUSTED] events.too_large; metadata: limit, size.
+"""
+ERROR_REASON_EVENT_INVALID_ARGUMENT: ErrorReason.ValueType  # 51
+"""The arguments of a declared event do not fit its types; the turn was rolled
+back unless the actor caught it. [INVALID_ARGUMENT] events.invalid_argument.
+"""
+ERROR_REASON_CONNECTION_NOT_FOUND: ErrorReason.ValueType  # 52
+"""There is no such connection: it was disconnected, its grace time is over, or
+it belongs to another session. [NOT_FOUND] connection.not_found.
+"""
+ERROR_REASON_CONNECTION_CLOSED: ErrorReason.ValueType  # 53
+"""The connection was disconnected by the actor, or with it.
+[CANCELLED] connection.closed.
+"""
+ERROR_REASON_CONNECTION_HOOK_FAILED: ErrorReason.ValueType  # 54
+"""A hook of the connection failed or timed out. [FAILED_PRECONDITION]
+connection.hook_failed; metadata: hook.
+"""
+ERROR_REASON_TOO_MANY_CONNECTIONS: ErrorReason.ValueType  # 55
+"""The actor has too many connections or subscribers. [RESOURCE_EXHAUSTED]
+connection.too_many; metadata: limit.
+"""
+ERROR_REASON_SESSION_INVALID: ErrorReason.ValueType  # 56
+"""The session's protocol was broken; the session ends. [INVALID_ARGUMENT]
+session.invalid; metadata: field.
+"""
+ERROR_REASON_SESSION_FEATURE_UNKNOWN: ErrorReason.ValueType  # 57
+"""Hello asks for a feature that the server does not have.
+[FAILED_PRECONDITION] session.feature_unknown; metadata: feature.
+"""
+ERROR_REASON_SESSION_SUPERSEDED: ErrorReason.ValueType  # 58
+"""Another session was opened with the resume token of this one. [ABORTED]
+session.superseded.
+"""
+ERROR_REASON_SESSION_TOO_MANY_STREAMS: ErrorReason.ValueType  # 59
+"""The session has too many open streams; nothing ran. [RESOURCE_EXHAUSTED]
+session.too_many_streams, with RetryInfo; metadata: limit.
+"""
+ERROR_REASON_ACTOR_STOPPING: ErrorReason.ValueType  # 60
+"""The actor is going to sleep or stops, and this was asked of what ends with
+it; nothing ran. [UNAVAILABLE] actor.stopping, with RetryInfo.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -54,6 +54,9 @@ class Call:
     trace: TraceContext = NO_TRACE
     # The outbox row this call delivers: sender id and number.
     sent: tuple[bytes, int] | None = None
+    # The connection this call is made on (16 bytes), or the parameters of the one that it is.
+    connection: bytes | None = None
+    params: Value | None = None
     # The turn (opaque to the core) that waits for this call.
     origin: object | None = field(default=None, repr=False)
 

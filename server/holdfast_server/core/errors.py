@@ -301,6 +301,113 @@ DEAD_LETTER_NOT_FOUND = Reason(
     "NOT_FOUND",
     "there is no such dead letter, or it was sent again or discarded before",
 )
+EVENTS_TRIMMED = Reason(
+    "EVENTS_TRIMMED",
+    "events",
+    "trimmed",
+    "OUT_OF_RANGE",
+    "the events asked for are no longer kept",
+)
+CURSOR_STALE = Reason(
+    "CURSOR_STALE",
+    "events",
+    "cursor_stale",
+    "OUT_OF_RANGE",
+    "the cursor is of another actor, or its numbers were given again",
+)
+SUBSCRIBER_TOO_SLOW = Reason(
+    "SUBSCRIBER_TOO_SLOW",
+    "events",
+    "subscriber_too_slow",
+    "RESOURCE_EXHAUSTED",
+    "the subscriber read more slowly than events came",
+)
+SUBSCRIPTION_FORBIDDEN = Reason(
+    "SUBSCRIPTION_FORBIDDEN",
+    "events",
+    "subscription_forbidden",
+    "PERMISSION_DENIED",
+    "the actor does not let this caller subscribe",
+)
+EVENT_TOO_LARGE = Reason(
+    "EVENT_TOO_LARGE",
+    "events",
+    "too_large",
+    "RESOURCE_EXHAUSTED",
+    "the event is too large",
+)
+EVENT_INVALID_ARGUMENT = Reason(
+    "EVENT_INVALID_ARGUMENT",
+    "events",
+    "invalid_argument",
+    "INVALID_ARGUMENT",
+    "the arguments do not fit the declared event",
+)
+CONNECTION_NOT_FOUND = Reason(
+    "CONNECTION_NOT_FOUND",
+    "connection",
+    "not_found",
+    "NOT_FOUND",
+    "there is no such connection",
+)
+CONNECTION_CLOSED = Reason(
+    "CONNECTION_CLOSED",
+    "connection",
+    "closed",
+    "CANCELLED",
+    "the connection was disconnected",
+)
+CONNECTION_HOOK_FAILED = Reason(
+    "CONNECTION_HOOK_FAILED",
+    "connection",
+    "hook_failed",
+    "FAILED_PRECONDITION",
+    "a hook of the connection failed",
+)
+TOO_MANY_CONNECTIONS = Reason(
+    "TOO_MANY_CONNECTIONS",
+    "connection",
+    "too_many",
+    "RESOURCE_EXHAUSTED",
+    "the actor has too many connections or subscribers",
+)
+SESSION_INVALID = Reason(
+    "SESSION_INVALID",
+    "session",
+    "invalid",
+    "INVALID_ARGUMENT",
+    "the session's protocol was broken",
+)
+SESSION_FEATURE_UNKNOWN = Reason(
+    "SESSION_FEATURE_UNKNOWN",
+    "session",
+    "feature_unknown",
+    "FAILED_PRECONDITION",
+    "the server does not have this feature",
+)
+SESSION_SUPERSEDED = Reason(
+    "SESSION_SUPERSEDED",
+    "session",
+    "superseded",
+    "ABORTED",
+    "another session was opened with this one's resume token",
+)
+SESSION_TOO_MANY_STREAMS = Reason(
+    "SESSION_TOO_MANY_STREAMS",
+    "session",
+    "too_many_streams",
+    "RESOURCE_EXHAUSTED",
+    "the session has too many open streams; nothing ran",
+    retry_after_s=0.1,
+)
+ACTOR_STOPPING = Reason(
+    "ACTOR_STOPPING",
+    "actor",
+    "stopping",
+    "UNAVAILABLE",
+    "the actor is going to sleep; nothing ran",
+    retry_after_s=0.1,
+)
 
 CATALOGUE: Final[Mapping[str, Reason]] = _table(
     *(value for value in list(globals().values()) if isinstance(value, Reason))

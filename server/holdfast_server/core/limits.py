@@ -82,6 +82,55 @@ class Limits:
     # Dead letters kept per actor; the oldest is dropped and logged beyond.
     outbox_dead_max: int = 1000
 
+    # Events kept for replay, per actor: whichever is reached first; the oldest go. A
+    # declared event may be kept for another time.
+    event_retention_s: float = 3600.0
+    events_max: int = 10_000
+    events_bytes_max: int = 1 << 20
+    # One event or message, encoded, and all that one turn emits. Beyond: EVENT_TOO_LARGE
+    # and the turn is rolled back.
+    event_bytes_max: int = 1 << 20
+    turn_events_max: int = 10_000
+    # Names in the filter of one subscription (beyond: REQUEST_INVALID), and distinct
+    # names that wait for a conflating subscriber. Beyond: the oldest is dropped.
+    event_names_max: int = 100
+    # Subscribers of one actor. Beyond: TOO_MANY_CONNECTIONS.
+    subscribers_max: int = 100_000
+    # Events that a subscriber may lag. Beyond: SUBSCRIBER_TOO_SLOW.
+    subscription_lag_max: int = 10_000
+    # Bytes on their way to one subscriber or connection that grants no credit of its own.
+    subscription_window_bytes: int = 256 << 10
+
+    # Connections of one actor. Beyond: TOO_MANY_CONNECTIONS.
+    connections_max: int = 100_000
+    # Connection parameters. Beyond: MESSAGE_INCOMING_TOO_LONG.
+    params_bytes_max: int = 4096
+    # State of one connection, encoded. Beyond: STATE_TOO_LARGE.
+    connection_state_bytes_max: int = 64 << 10
+    # Messages to one connection that it has not acknowledged. Beyond: the oldest go, and
+    # the client sees the gap.
+    connection_messages_max: int = 1000
+    connection_messages_bytes_max: int = 1 << 20
+    # How long a connection outlives its broken session or a restart of the server. Beyond:
+    # on_disconnect runs.
+    connection_grace_s: float = 30.0
+
+    # Sessions open at once. Beyond: SERVER_OVERLOADED.
+    sessions_max: int = 10_000
+    # Streams of one session: calls, connections and subscriptions. Beyond:
+    # SESSION_TOO_MANY_STREAMS.
+    session_streams_max: int = 20_000
+    # A command or answer above this travels in chunks.
+    session_chunk_bytes: int = 64 << 10
+    # Bytes of unfinished chunked commands of one session. Beyond: SESSION_INVALID.
+    session_chunks_bytes_max: int = 16 << 20
+    # Bytes of answers that wait for a session's transport. Beyond: it is no longer read,
+    # until they leave; a session that takes nothing for session_stall_s ends.
+    session_send_bytes_max: int = 8 << 20
+    session_stall_s: float = 30.0
+    # Silence of a client after which its session counts as broken; clients ping more often.
+    session_idle_s: float = 60.0
+
     # Threads for @action(thread=True). Beyond: the turn waits for one.
     action_threads_max: int = 32
 
@@ -93,6 +142,14 @@ class Limits:
     action_timeout_s: float = 60.0
     # Idle time after which an activation leaves memory, where its class names none.
     sleep_timeout_s: float = 30.0
+    # How long on_sleep, run, wait_until and keep_awake work may take together once an
+    # actor goes to sleep or is destroyed. Beyond: they are cancelled and logged.
+    sleep_grace_s: float = 15.0
+    # Tasks of c.keep_awake and c.wait_until of one actor. Beyond: ACTOR_OVERLOADED.
+    background_tasks_max: int = 1000
+    # Memory of awake actors, estimated from their encoded states. Beyond: the longest idle
+    # go to sleep.
+    activations_bytes_max: int = 1 << 30
     # A handler that holds the loop this long is logged with its stack.
     loop_block_warn_s: float = 0.5
     # How long drain waits for running turns.

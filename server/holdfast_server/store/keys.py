@@ -23,6 +23,8 @@ class Kind(IntEnum):
     FORMAT = 0x0001
     # The epoch of the last open.
     EPOCH = 0x0002
+    # The epoch that ended last in an orderly way, and the last that did not, u64 each.
+    CLOSED = 0x0003
     # namespace, name, key parts -> actor id. In key order: also the list.
     DIRECTORY = 0x0010
     # actor id -> ActorRecord.
@@ -37,6 +39,14 @@ class Kind(IntEnum):
     KV_USAGE = 0x0121
     # actor id, sequence u64 -> EventRecord.
     EVENT = 0x0130
+    # actor id -> EventLogRecord.
+    EVENT_LOG = 0x0131
+    # due ms u64, actor id -> b"". When the oldest event of an actor goes.
+    EVENT_EXPIRY = 0x0132
+    # actor id, connection id -> ConnectionRecord.
+    CONNECTION = 0x0140
+    # actor id, connection id, number u64 -> EventRecord. Messages not acknowledged.
+    MESSAGE = 0x0141
     # scope, caller kind, caller, number or key -> ReplyRecord.
     REPLY = 0x0200
     # due ms u64, then the REPLY key's rest (prefix of it for a client), or an actor
@@ -56,6 +66,7 @@ def _kind(kind: Kind) -> bytes:
 
 _FORMAT = _kind(Kind.FORMAT)
 _EPOCH = _kind(Kind.EPOCH)
+_CLOSED = _kind(Kind.CLOSED)
 _DIRECTORY = _kind(Kind.DIRECTORY)
 _ACTOR = _kind(Kind.ACTOR)
 _TOMBSTONE = _kind(Kind.TOMBSTONE)
@@ -63,6 +74,10 @@ _STATE = _kind(Kind.STATE)
 _KV = _kind(Kind.KV)
 _KV_USAGE = _kind(Kind.KV_USAGE)
 _EVENT = _kind(Kind.EVENT)
+_EVENT_LOG = _kind(Kind.EVENT_LOG)
+_EVENT_EXPIRY = _kind(Kind.EVENT_EXPIRY)
+_CONNECTION = _kind(Kind.CONNECTION)
+_MESSAGE = _kind(Kind.MESSAGE)
 _REPLY = _kind(Kind.REPLY)
 _REPLY_EXPIRY = _kind(Kind.REPLY_EXPIRY)
 _OUTBOX = _kind(Kind.OUTBOX)
@@ -92,6 +107,10 @@ def format_key() -> bytes:
 
 def epoch_key() -> bytes:
     return _EPOCH
+
+
+def closed_key() -> bytes:
+    return _CLOSED
 
 
 def directory_key(address: Address) -> bytes:
@@ -129,6 +148,50 @@ def kv_usage_key(actor_id: bytes) -> bytes:
 
 def event_key(actor_id: bytes, sequence: int) -> bytes:
     return _EVENT + actor_id + sequence.to_bytes(8)
+
+
+def parse_event_key(key: bytes) -> tuple[bytes, int]:
+    """Actor id and sequence of an EVENT key."""
+    return key[2:18], int.from_bytes(key[18:26])
+
+
+def event_log_key(actor_id: bytes) -> bytes:
+    return _EVENT_LOG + actor_id
+
+
+def event_expiry_key(due_ms: int, actor_id: bytes) -> bytes:
+    return _EVENT_EXPIRY + due_ms.to_bytes(8) + actor_id
+
+
+def parse_event_expiry_key(key: bytes) -> tuple[int, bytes]:
+    return int.from_bytes(key[2:10]), key[10:26]
+
+
+def connection_key(actor_id: bytes, connection_id: bytes) -> bytes:
+    assert len(connection_id) == 16
+    return _CONNECTION + actor_id + connection_id
+
+
+def connection_prefix(actor_id: bytes) -> bytes:
+    return _CONNECTION + actor_id
+
+
+def parse_connection_key(key: bytes) -> tuple[bytes, bytes]:
+    """Actor id and connection id of a CONNECTION key."""
+    return key[2:18], key[18:34]
+
+
+def message_key(actor_id: bytes, connection_id: bytes, number: int) -> bytes:
+    return _MESSAGE + actor_id + connection_id + number.to_bytes(8)
+
+
+def message_prefix(actor_id: bytes, connection_id: bytes = b"") -> bytes:
+    return _MESSAGE + actor_id + connection_id
+
+
+def parse_message_key(key: bytes) -> tuple[bytes, bytes, int]:
+    """Actor id, connection id and number of a MESSAGE key."""
+    return key[2:18], key[18:34], int.from_bytes(key[34:42])
 
 
 def reply_prefix(scope: bytes) -> bytes:

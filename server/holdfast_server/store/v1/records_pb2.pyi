@@ -277,6 +277,7 @@ class EventRecord(_message.Message):
     ENCODING_FIELD_NUMBER: _builtins.int
     ARGS_FIELD_NUMBER: _builtins.int
     AT_MS_FIELD_NUMBER: _builtins.int
+    RETENTION_MS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Name of the event."""
     encoding: _builtins.int
@@ -285,6 +286,8 @@ class EventRecord(_message.Message):
     """The arguments, an array."""
     at_ms: _builtins.int
     """Wall clock, milliseconds."""
+    retention_ms: _builtins.int
+    """How long it is kept, milliseconds; 0 for as long as the server's setting says."""
     def __init__(
         self,
         *,
@@ -292,11 +295,112 @@ class EventRecord(_message.Message):
         encoding: _builtins.int = ...,
         args: _builtins.bytes = ...,
         at_ms: _builtins.int = ...,
+        retention_ms: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["args", b"args", "at_ms", b"at_ms", "encoding", b"encoding", "name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["args", b"args", "at_ms", b"at_ms", "encoding", b"encoding", "name", b"name", "retention_ms", b"retention_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___EventRecord: _TypeAlias = EventRecord  # noqa: Y015
+
+@_typing.final
+class EventLogRecord(_message.Message):
+    """Value of the row that sums up an actor's events."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INCARNATION_FIELD_NUMBER: _builtins.int
+    FIRST_SEQUENCE_FIELD_NUMBER: _builtins.int
+    LAST_SEQUENCE_FIELD_NUMBER: _builtins.int
+    BYTES_FIELD_NUMBER: _builtins.int
+    BUFFERED_EPOCH_FIELD_NUMBER: _builtins.int
+    DUE_MS_FIELD_NUMBER: _builtins.int
+    incarnation: _builtins.int
+    """Which life of the numbers, from 1."""
+    first_sequence: _builtins.int
+    """Number of the oldest event kept, or of the next one when none is."""
+    last_sequence: _builtins.int
+    """Number of the last event; 0 before the first."""
+    bytes: _builtins.int
+    """Bytes of the events kept."""
+    buffered_epoch: _builtins.int
+    """Epoch in which an event was last released before it was synced; 0 for never."""
+    due_ms: _builtins.int
+    """Due time of the actor's row in the index of expiries, milliseconds; 0 for none."""
+    def __init__(
+        self,
+        *,
+        incarnation: _builtins.int = ...,
+        first_sequence: _builtins.int = ...,
+        last_sequence: _builtins.int = ...,
+        bytes: _builtins.int = ...,
+        buffered_epoch: _builtins.int = ...,
+        due_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["buffered_epoch", b"buffered_epoch", "bytes", b"bytes", "due_ms", b"due_ms", "first_sequence", b"first_sequence", "incarnation", b"incarnation", "last_sequence", b"last_sequence"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EventLogRecord: _TypeAlias = EventLogRecord  # noqa: Y015
+
+@_typing.final
+class ConnectionRecord(_message.Message):
+    """Value of a connection row."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARAMS_ENCODING_FIELD_NUMBER: _builtins.int
+    PARAMS_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    SESSION_FIELD_NUMBER: _builtins.int
+    LAST_MESSAGE_FIELD_NUMBER: _builtins.int
+    FIRST_MESSAGE_FIELD_NUMBER: _builtins.int
+    OPENED_AT_MS_FIELD_NUMBER: _builtins.int
+    CLOSING_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    MESSAGE_BYTES_FIELD_NUMBER: _builtins.int
+    params_encoding: _builtins.int
+    """Encoding number and bytes of the parameters."""
+    params: _builtins.bytes
+    """See params_encoding."""
+    state: _builtins.bytes
+    """The encoded connection state; empty for none."""
+    session: _builtins.bytes
+    """16-byte digest of the resume token of the session that may go on with it."""
+    last_message: _builtins.int
+    """Number of the last message."""
+    first_message: _builtins.int
+    """Number of the oldest message kept."""
+    opened_at_ms: _builtins.int
+    """Wall clock of its opening, milliseconds."""
+    closing: _builtins.bool
+    """Whether it was disconnected, and on_disconnect has yet to run."""
+    reason: _builtins.str
+    """Why it was disconnected, for the client."""
+    message_bytes: _builtins.int
+    """Bytes of the messages kept."""
+    def __init__(
+        self,
+        *,
+        params_encoding: _builtins.int = ...,
+        params: _builtins.bytes = ...,
+        state: _builtins.bytes = ...,
+        session: _builtins.bytes = ...,
+        last_message: _builtins.int = ...,
+        first_message: _builtins.int = ...,
+        opened_at_ms: _builtins.int = ...,
+        closing: _builtins.bool = ...,
+        reason: _builtins.str = ...,
+        message_bytes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["closing", b"closing", "first_message", b"first_message", "last_message", b"last_message", "message_bytes", b"message_bytes", "opened_at_ms", b"opened_at_ms", "params", b"params", "params_encoding", b"params_encoding", "reason", b"reason", "session", b"session", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ConnectionRecord: _TypeAlias = ConnectionRecord  # noqa: Y015

@@ -1,0 +1,96 @@
+"""Events as the runtime sees them: what is emitted, who wants it, where readers stand."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import NamedTuple
+
+from holdfast_server.core.call import Target
+from holdfast_server.core.trace import NO_TRACE, TraceContext
+from holdfast_server.core.values import Encoding, Value
+
+
+class Event(NamedTuple):
+    """One event in one encoding; `sequence` is 0 for an ephemeral one."""
+
+    name: str
+    args: Value
+    sequence: int
+
+    @property
+    def size(self) -> int:
+        """What it takes of a reader's credit."""
+        return len(self.name) + len(self.args.data)
+
+
+class Delivery(NamedTuple):
+    """An event for one subscriber: `previous` is where it stood, `conflated` how
+    many events it was spared."""
+
+    event: Event
+    previous: int
+    conflated: int = 0
+
+
+class Message(NamedTuple):
+    """What an actor sent to one connection; `number` is 0 for an ephemeral one,
+    `previous` the number of the one before."""
+
+    name: str
+    args: Value
+    number: int
+    previous: int
+
+    @property
+    def size(self) -> int:
+        """What it takes of the connection's credit."""
+        return len(self.name) + len(self.args.data)
+
+
+class Cursor(NamedTuple):
+    """A place in an actor's events: everything through `sequence` is behind it."""
+
+    actor_id: bytes
+    incarnation: int
+    sequence: int
+
+
+class SlowReader(IntEnum):
+    """What happens to a subscriber that reads too slowly (proto numbers)."""
+
+    END = 1
+    CONFLATE = 2
+
+
+@dataclass(slots=True, kw_only=True)
+class Subscribe:
+    """A request to subscribe. `start` is None for from now on, the first sequence
+    wanted, or a cursor to go on after. `names` is empty for all."""
+
+    target: Target
+    names: frozenset[str] = frozenset()
+    start: int | Cursor | None = None
+    encoding: int = Encoding.MSGPACK
+    slow_reader: SlowReader = SlowReader.END
+    window_bytes: int = 0
+    # The connection that subscribes, if it is one.
+    connection: bytes | None = None
+    deadline: float | None = None
+    trace: TraceContext = field(default=NO_TRACE)
+
+
+@dataclass(slots=True, kw_only=True)
+class Connect:
+    """A request to open a connection, or to go on with `resume` after the message
+    `received`. `session` is the 16-byte digest of the session that owns it."""
+
+    target: Target
+    params: Value | None = None
+    session: bytes
+    encoding: int = Encoding.MSGPACK
+    window_bytes: int = 0
+    resume: bytes | None = None
+    received: int = 0
+    deadline: float | None = None
+    trace: TraceContext = field(default=NO_TRACE)
