@@ -2,25 +2,30 @@
 
 Every stage runs, also after one has failed, so that one run tells everything. A
 budget is what a stage should take on a machine with two cores; one that takes
-longer is shown, and nothing fails for it.
+longer is shown, and nothing fails for it. Where all tests of a stage take longer
+than that, one run takes each n-th of them, beginning at its seed, so that n runs
+with seeds that follow each other take all.
 
 `python -m tools.test` runs all stages, `python -m tools.test server docs` some;
-`--all` adds the tests marked slow.
+`--all` runs every test, also those marked slow.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
+import random
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 NOTHING_TO_RUN: Final = 5  # pytest's exit status when it found no test
+SEED_VARIABLE: Final = "HOLDFAST_TEST_SEED"
 
 
 @dataclass(frozen=True)
@@ -31,6 +36,10 @@ class Stage:
     budget_s: float
     what: str
     directories: tuple[str, ...] = ()
+    # Processes that share its tests; what measures or kills by the clock has one.
+    processes: int = 1
+    # A short run takes one of so many tests.
+    rotation: int = 1
 
 
 @dataclass(frozen=True)
@@ -46,7 +55,7 @@ REST: Final = Stage("unit", 45, "core, store, client and tools, each by itself")
 STAGES: Final = (
     Stage("lint", 30, "linters, types, imports, protos"),
     REST,
-    Stage("server", 60, "a real server and a real client", ("server",)),
+    Stage("server", 60, "a real server and a real client", ("server",), 2, 2),
     Stage("docs", 90, "examples, documentation, packages", ("examples", "docs", "packaging")),
     Stage("crash", 180, "servers that are killed under load", ("crash",)),
     Stage("conformance", 60, "clients in other languages", ("conformance",)),
@@ -63,15 +72,27 @@ def directories_of(stage: Stage) -> list[str]:
     return [f"tests/{name}" for name in sorted(existing)]
 
 
-def command_of(stage: Stage, *, slow: bool) -> list[str] | None:
+def command_of(stage: Stage, seed: int, *, everything: bool) -> list[str] | None:
     """What runs a stage; None when it has nothing to run."""
     if stage.name == "lint":
         return ["make", "--no-print-directory", "lint"]
     directories = directories_of(stage)
     if not directories:
         return None
-    selection = [] if slow else ["-m", "not slow"]
-    return [sys.executable, "-m", "pytest", "-q", *selection, *directories]
+    options: list[str] = []
+    if stage.processes > 1:
+        options += ["-n", str(stage.processes)]
+    if not everything:
+        options += ["-m", "not slow"]
+        if stage.rotation > 1:
+            options += ["--rotation", f"{seed % stage.rotation}/{stage.rotation}"]
+    return [sys.executable, "-m", "pytest", "-q", *options, *directories]
+
+
+def seed_of(environ: Mapping[str, str]) -> int:
+    """The seed of this run: of the environment, or a new one."""
+    given = environ.get(SEED_VARIABLE)
+    return random.SystemRandom().randrange(1_000_000) if given is None else int(given)
 
 
 def run(stage: Stage, command: Sequence[str]) -> Outcome:
@@ -102,14 +123,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     names = [stage.name for stage in STAGES]
     parser = argparse.ArgumentParser(description="Run the checks of this repository.")
     parser.add_argument("stages", nargs="*", metavar="stage", help=", ".join(names))
-    parser.add_argument("--all", action="store_true", help="also the tests marked slow")
+    parser.add_argument("--all", action="store_true", help="every test, also the slow ones")
     options = parser.parse_args(arguments)
     unknown = set(options.stages) - set(names)
     if unknown:
         parser.error(f"no such stage: {', '.join(sorted(unknown))}; one of {', '.join(names)}")
+    seed = seed_of(os.environ)
+    os.environ[SEED_VARIABLE] = str(seed)
+    print(f"{SEED_VARIABLE}={seed}", flush=True)
     outcomes = []
     for stage in STAGES:
-        command = command_of(stage, slow=options.all)
+        command = command_of(stage, seed, everything=options.all)
         if command is not None and (not options.stages or stage.name in options.stages):
             outcomes.append(run(stage, command))
     print(summary(outcomes), flush=True)

@@ -37,7 +37,7 @@ _HIGHEST: Final[Mapping[str, int]] = {
 }
 # Longer than any deadline that makes sense, short enough for every clock.
 _SECONDS_MAX: Final = 10 * 365 * 86_400
-_UNITS: Final = (("_bytes_max", "bytes"), ("_max", "count"), ("_s", "seconds"))
+_UNITS: Final = (("_bytes_max", "bytes"), ("_bytes", "bytes"), ("_max", "count"), ("_s", "seconds"))
 _FIELD: Final = re.compile(r"    ([a-z_]+): ")
 
 

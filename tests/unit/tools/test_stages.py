@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from collections import Counter
 
@@ -21,7 +22,7 @@ def test_every_test_is_in_one_stage() -> None:
 
 
 def test_slow_tests_are_left_out_unless_asked_for() -> None:
-    quick, everything = (command_of(REST, slow=slow) for slow in (False, True))
+    quick, everything = (command_of(REST, 1, everything=each) for each in (False, True))
 
     assert quick is not None
     assert everything is not None
@@ -29,7 +30,35 @@ def test_slow_tests_are_left_out_unless_asked_for() -> None:
 
 
 def test_a_stage_without_tests_is_not_run() -> None:
-    assert command_of(Stage("none", 1, "nothing", ("no-such-directory",)), slow=False) is None
+    stage = Stage("none", 1, "nothing", ("no-such-directory",))
+    assert command_of(stage, 1, everything=False) is None
+
+
+def test_seeds_that_follow_each_other_take_every_part_of_a_stage() -> None:
+    stage = Stage("some", 1, "some", ("unit",), rotation=3)
+    commands = [command_of(stage, seed, everything=False) for seed in (7, 8, 9)]
+
+    assert {command[-2] for command in commands if command} == {"0/3", "1/3", "2/3"}
+    assert "--rotation" not in (command_of(stage, 7, everything=True) or [])
+
+
+def test_the_parts_of_a_rotation_are_all_tests_and_share_none() -> None:
+    listed = [
+        subprocess.run(
+            [sys.executable, "-m", "pytest", "--collect-only", "-q", *rotation, __file__],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.splitlines()
+        for rotation in ([], ["--rotation", "0/2"], ["--rotation", "1/2"])
+    ]
+    every, first, second = ({line for line in lines if "::" in line} for lines in listed)
+
+    assert first
+    assert second
+    assert first | second == every
+    assert not first & second
 
 
 @pytest.mark.parametrize(("status", "passed"), [(0, True), (1, False), (5, True)])
