@@ -11,6 +11,7 @@ from holdfast.errors import (
     RegistrationError,
     UserError,
 )
+from holdfast.event import Event
 from holdfast.registry import Registry, setup
 from holdfast.tls import TlsConfig
 
@@ -22,6 +23,7 @@ __all__ = [
     "Context",
     "DecodeError",
     "EncodeError",
+    "Event",
     "HoldfastError",
     "Kv",
     "RegistrationError",

@@ -22,7 +22,7 @@ from holdfast.errors import RegistrationError
 
 _ACTION_NAME: Final = re.compile(r"[0-9A-Za-z](?:[0-9A-Za-z_.-]{0,126}[0-9A-Za-z_])?\Z")
 _UNITS: Final = ("_s", "_ms", "_max", "_min", "_bytes", "_timeout")
-_KNOWN: Final = OPTIONS | {"state", "vars"}
+_KNOWN: Final = OPTIONS | {"events", "state", "vars"}
 _METHODS: Final = (types.FunctionType, classmethod, staticmethod, property, Action)
 # Plain functions, since they only look at what is there; every other hook is `async`.
 _PLAIN_HOOKS: Final = frozenset({"on_state_change", "migrate_state"})
@@ -65,7 +65,8 @@ def _check_members(cls: type[Actor[Any, Any]]) -> None:
         if base is Actor or not issubclass(base, Actor):
             continue
         for attribute, value in vars(base).items():
-            if attribute in CLIENT_MEMBERS:
+            # What clients call `events` is declared under that name in the class.
+            if attribute in CLIENT_MEMBERS and attribute not in _KNOWN:
                 raise refusal(cls, attribute, "is reserved for clients; give it another name")
             if attribute.startswith("_") or attribute in _KNOWN or attribute in HOOKS:
                 continue
@@ -143,7 +144,7 @@ def check_action(cls: type[Actor[Any, Any]], attribute: str, found: Action[..., 
             raise refusal(cls, attribute, f"{flag} must be True or False")
     if found.durability not in (None, "synced", "buffered"):
         raise refusal(cls, attribute, "durability must be 'synced' or 'buffered'")
-    if found.timeout_s is not None and not _is_positive(found.timeout_s):
+    if found.timeout_s is not None and not is_positive(found.timeout_s):
         raise refusal(cls, attribute, "timeout_s must be a positive number of seconds")
     function = inspect.unwrap(found.function)
     if found.thread and (
@@ -176,7 +177,8 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and value == value
 
 
-def _is_positive(value: Any) -> bool:
+def is_positive(value: Any) -> bool:
+    """Whether this is a number above 0."""
     return _is_number(value) and value > 0
 
 
@@ -186,7 +188,7 @@ def _is_count(value: Any) -> bool:
 
 _CHECKS: Final[dict[str, tuple[Callable[[Any], bool], str]]] = {
     "sleep_timeout_s": (lambda v: _is_number(v) and 0 <= v <= math.inf, "a number of seconds"),
-    "action_timeout_s": (_is_positive, "a positive number of seconds"),
+    "action_timeout_s": (is_positive, "a positive number of seconds"),
     "state_schema_version": (_is_count, "an integer from 1"),
     "interleave": (lambda v: isinstance(v, bool), "True or False"),
     "reentrant": (lambda v: isinstance(v, bool), "True or False"),
@@ -194,4 +196,4 @@ _CHECKS: Final[dict[str, tuple[Callable[[Any], bool], str]]] = {
     "mailbox_max": (lambda v: v is None or _is_count(v), "an integer from 1, or None"),
 }
 
-__all__ = ["check_action", "check_class", "check_context", "refusal"]
+__all__ = ["check_action", "check_class", "check_context", "is_positive", "refusal"]

@@ -59,6 +59,21 @@ def schema_of(kind: Any) -> dict[str, Any]:
     return {**schema, "$defs": definitions} if definitions else schema
 
 
+def items_schema(kinds: Iterable[Any]) -> dict[str, Any]:
+    """The schema of an array with one item of each type, in order."""
+    listed = list(kinds)
+    schemas, definitions = _components(listed)
+    result: dict[str, Any] = {
+        "type": "array",
+        "prefixItems": schemas,
+        "minItems": len(listed),
+        "maxItems": len(listed),
+    }
+    if definitions:
+        result["$defs"] = definitions
+    return result
+
+
 def arguments_schema(
     parameters: Iterable[tuple[str, Any, bool, Any]], extra: Any = None
 ) -> dict[str, Any]:

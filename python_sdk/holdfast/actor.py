@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -30,6 +30,7 @@ from holdfast.errors import HoldfastError
 
 if TYPE_CHECKING:
     from holdfast.context import Context
+    from holdfast.event import Event
 
 Durability = Literal["synced", "buffered"]
 
@@ -230,6 +231,8 @@ class Actor(Generic[S, C]):
         # A class, called for each new actor, or a value, copied for each.
         state: ClassVar[Any]
         vars: ClassVar[Any]
+        # Declared events by name: see `Event`.
+        events: ClassVar[Mapping[str, Event]]
         __holdfast_name__: ClassVar[str]
 
     async def create_state(self, c: Context[Any, Any], input: Any) -> S:

@@ -20,6 +20,7 @@ from holdfast import payload
 from holdfast._annotations import annotation
 from holdfast._binding import Binder, Encoded, parameters_of
 from holdfast._checks import check_action, check_class, check_context, refusal
+from holdfast._events import EventSpec, collect_events
 from holdfast._generics import environment_of, environments
 from holdfast._schema import arguments_schema, schema_of
 from holdfast.actor import HOOKS, Action, Actor, Durability
@@ -110,6 +111,7 @@ class ActorType:
         self.reentrant: bool = cls.reentrant
         self.durability: Durability = cls.durability
         self.mailbox_max: int | None = cls.mailbox_max
+        self.events: Mapping[str, EventSpec] = types.MappingProxyType(collect_events(cls))
         self.actions: Mapping[str, ActionSpec] = types.MappingProxyType(collect_actions(cls))
         self._hooks = frozenset(
             hook for hook in HOOKS if getattr(cls, hook) is not getattr(Actor, hook)
@@ -156,7 +158,7 @@ class ActorType:
             "description": first_paragraph(self.cls.__doc__),
             "input_schema": schema_of(self._input) if takes_input else None,
             "actions": [self.actions[name].describe() for name in sorted(self.actions)],
-            "events": [],
+            "events": [self.events[name].describe() for name in sorted(self.events)],
         }
 
     def _make_codec(self) -> StateCodec | None:

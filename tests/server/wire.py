@@ -10,6 +10,7 @@ import grpc
 
 from holdfast.v1 import actor_pb2, actor_service_pb2, kv_service_pb2, payload_pb2
 from holdfast.v1.actor_service_pb2_grpc import ActorServiceStub
+from holdfast.v1.event_service_pb2_grpc import EventServiceStub
 from holdfast.v1.kv_service_pb2_grpc import KvServiceStub
 
 pb = actor_service_pb2
@@ -51,6 +52,7 @@ class Wire:
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self.channel = channel
         self.actors: Any = ActorServiceStub(channel)
+        self.events: Any = EventServiceStub(channel)
         self.kv: Any = KvServiceStub(channel)
 
     async def invoke(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import NamedTuple
@@ -22,6 +23,42 @@ class Event(NamedTuple):
     def size(self) -> int:
         """What it takes of a reader's credit."""
         return len(self.name) + len(self.args.data)
+
+
+class Emission(NamedTuple):
+    """What a turn wants to emit, encoded; `retention_ms` is 0 for the server's setting."""
+
+    name: str
+    args: Value
+    ephemeral: bool
+    retention_ms: int = 0
+
+    @property
+    def size(self) -> int:
+        """What it counts against the limits."""
+        return len(self.name) + len(self.args.data)
+
+
+class Emitted:
+    """An event that was emitted, and each encoding of it that was asked for, made once."""
+
+    __slots__ = ("_events", "name", "sequence", "size")
+
+    def __init__(self, name: str, args: Value, sequence: int) -> None:
+        self.name = name
+        self.sequence = sequence
+        event = Event(name, args, sequence)
+        self.size = event.size
+        self._events = {args.encoding: event}
+
+    def encoded(self, encoding: int, transcode: Callable[[Value, int], Value]) -> Event:
+        """The event in one encoding."""
+        event = self._events.get(encoding)
+        if event is None:
+            (first,) = list(self._events.values())[:1]
+            event = Event(self.name, transcode(first.args, encoding), self.sequence)
+            self._events[encoding] = event
+        return event
 
 
 class Delivery(NamedTuple):

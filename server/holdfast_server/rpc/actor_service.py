@@ -177,4 +177,12 @@ def _description(row: Any) -> pb.ActorDescription:
                 parameters=action["parameters"],
             )
         )
+    for event in row["events"]:
+        description.events.append(
+            pb.EventDescription(
+                name=event["name"],
+                arguments_schema=_struct(event["arguments_schema"]),
+                ephemeral=event["ephemeral"],
+            )
+        )
     return description

@@ -22,6 +22,8 @@ from holdfast.v1 import (
     actor_service_pb2_grpc,
     dead_letter_service_pb2,
     dead_letter_service_pb2_grpc,
+    event_service_pb2,
+    event_service_pb2_grpc,
     kv_service_pb2,
     kv_service_pb2_grpc,
 )
@@ -33,6 +35,7 @@ from holdfast_server.rpc.auth import Callers, TokenCheck, by_certificate, by_tok
 from holdfast_server.rpc.calls import Calls
 from holdfast_server.rpc.convert import Converter, anonymous
 from holdfast_server.rpc.dead_letter_service import DeadLetterService
+from holdfast_server.rpc.event_service import EventService
 from holdfast_server.rpc.kv_service import KvService
 from holdfast_server.runtime.node import Node
 
@@ -42,6 +45,7 @@ SERVICES: Final = (
     actor_service_pb2.DESCRIPTOR.services_by_name["ActorService"].full_name,
     kv_service_pb2.DESCRIPTOR.services_by_name["KvService"].full_name,
     dead_letter_service_pb2.DESCRIPTOR.services_by_name["DeadLetterService"].full_name,
+    event_service_pb2.DESCRIPTOR.services_by_name["EventService"].full_name,
 )
 _CHANNELZ: Final = "grpc.channelz.v1.Channelz"
 _MESSAGE_EXTRA: Final = 1 << 20
@@ -99,6 +103,7 @@ class Listener:
         converter = self._converter(node, limits, namespaces)
         self._actors = ActorService(node, converter, limits, self.calls)
         self._kv = KvService(node, converter, limits, self.calls)
+        self._events = EventService(node, converter, self.calls)
         self._letters = DeadLetterService(node, converter, limits, self.calls)
         self._reflect = reflect
 
@@ -108,6 +113,7 @@ class Listener:
         actor_service_pb2_grpc.add_ActorServiceServicer_to_server(self._actors, server)
         kv_service_pb2_grpc.add_KvServiceServicer_to_server(self._kv, server)
         dead_letter_service_pb2_grpc.add_DeadLetterServiceServicer_to_server(self._letters, server)
+        event_service_pb2_grpc.add_EventServiceServicer_to_server(self._events, server)
         health_pb2_grpc.add_HealthServicer_to_server(self.health, server)
         if self._reflect:
             names = [*SERVICES, health.NAME, reflection.SERVICE_NAME]

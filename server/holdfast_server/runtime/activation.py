@@ -29,6 +29,7 @@ from holdfast_server.store.api import Batch
 from holdfast_server.store.v1 import records_pb2 as records
 
 if TYPE_CHECKING:
+    from holdfast_server.core.event_log import EventLog
     from holdfast_server.core.replies import ReplyTable
     from holdfast_server.runtime.node import Node
 
@@ -53,6 +54,7 @@ class Activation:
         "address",
         "dropped",
         "epoch",
+        "event_log",
         "info",
         "instance",
         "last_commit",
@@ -74,6 +76,8 @@ class Activation:
         self.mailbox: Mailbox[Turn] = Mailbox(info.bounds)
         self.instance: Instance | None = None
         self.replies: ReplyTable | None = None
+        # The sums of its events, read when it first emits one.
+        self.event_log: EventLog | None = None
         # While the actor is created or woken.
         self.start: Start | None = None
         # Number of this activation's last commit: what its readers may have seen.
@@ -292,12 +296,12 @@ class Activation:
                 if on_created is not None:
                     on_created(batch, now_ms)
             if turn.destroyed:
-                self.put_destruction(batch)
-            if batch:
+                self.put_destruction(turn, batch)
+            if batch or turn.emitted is not None:
                 self.commit(batch, turn)
         except BaseException as error:
             if created:
-                self.actor_id = b""
+                self.actor_id, self.event_log = b"", None
             if isinstance(error, HoldfastError) and error.reason is errors.STORE_UNAVAILABLE:
                 # Hooks have run: see `execution.settle`.
                 raise HoldfastError(errors.COMMIT_UNKNOWN) from error
@@ -335,9 +339,10 @@ class Activation:
             record = records.StateRecord(schema_version=version, data=data)
             batch.put(keys.state_key(turn.actor_id), record.SerializeToString())
 
-    def put_destruction(self, batch: Batch) -> None:
+    def put_destruction(self, turn: Turn, batch: Batch) -> None:
         """Delete what the actor owns; replies and sends under way outlive it."""
-        actor_id = self.actor_id
+        actor_id = turn.gone = self.actor_id
+        self.node.event_logs.put_destruction(self, batch)
         self.node.reply_sweep.note_destroyed(self, batch)
         batch.delete(keys.directory_key(self.address))
         batch.delete(keys.actor_key(actor_id))
@@ -375,6 +380,13 @@ class Activation:
             raise
         node = self.node
         future: asyncio.Future[Durability] = node.loop.create_future()
+        emitted, turn.emitted = turn.emitted, None
+        actor_id, gone = turn.actor_id, turn.gone
+        if emitted is not None and not batch:
+            # All of it is ephemeral.
+            node.audiences.publish(actor_id, emitted)
+            emitted = None
+        buffered = buffered and (emitted is None or not emitted.gated)
         if batch:
             done = Durability.BUFFERED if buffered else Durability.SYNCED
         elif self.last_commit <= node.committer.synced:
@@ -391,6 +403,10 @@ class Activation:
             if error is None and lanes is not None:
                 for lane in lanes:
                     node.outbox.wake(lane)
+            if error is None and emitted is not None:
+                node.audiences.publish(actor_id, emitted)
+            if error is None and gone:
+                node.audiences.close(gone, HoldfastError(errors.ACTOR_DESTROYED))
             if future.done():
                 return
             if error is None:
@@ -401,6 +417,8 @@ class Activation:
                 future.exception()
 
         self.last_commit = node.committer.submit(batch, self.epoch, release, buffered=buffered)
+        if emitted is not None and emitted.gated and self.event_log is not None:
+            self.event_log.gate = self.last_commit
         if turn.span is not None:
             watched = node.observer.commit_began(turn, len(batch.ops), batch.size)
         if turn.encoded is not None:

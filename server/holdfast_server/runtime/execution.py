@@ -128,12 +128,12 @@ async def finish(
             await instance.on_destroy(turn)
         else:
             activation.put_state(turn, batch)
-        batch.extend(turn.take())
+        batch.extend(turn.take(buffered=buffered))
     except BaseException as error:
         fail(activation, turn, error)
         raise
     if turn.destroyed:
-        activation.put_destruction(batch)
+        activation.put_destruction(turn, batch)
     activation.put_arrival(turn, batch)
     if turn.reply is not None:
         if turn.streams or value is None:

@@ -133,7 +133,7 @@ async def _destroy(
         if activation.exists:
             # What cannot start must still be possible to get rid of.
             log.error("%s is destroyed without on_destroy: %s", activation.address, error)
-            activation.put_destruction(batch)
+            activation.put_destruction(turn, batch)
         if reply is not None:
             reply.put_result(batch, _DONE, actor_id)
         return _DONE, activation.commit(batch, turn), actor_id

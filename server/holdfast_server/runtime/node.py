@@ -18,21 +18,27 @@ from google.protobuf.message import Message
 from holdfast_server.core import errors
 from holdfast_server.core.call import Answer, Call, Target
 from holdfast_server.core.errors import HoldfastError, invalid
+from holdfast_server.core.events import Subscribe
 from holdfast_server.core.limits import Limits
 from holdfast_server.core.values import Value
 from holdfast_server.runtime import lifecycle
 from holdfast_server.runtime.activation import Activation
+from holdfast_server.runtime.audience import Audiences, Subscriber
 from holdfast_server.runtime.catalog import Catalog
 from holdfast_server.runtime.committer import Committer
 from holdfast_server.runtime.dead_letters import DeadLetters
 from holdfast_server.runtime.environment import Environment
+from holdfast_server.runtime.event_log import EventLogs
+from holdfast_server.runtime.event_sweep import EventSweep
 from holdfast_server.runtime.execution import run_action
 from holdfast_server.runtime.keyed import Flight, Identity, run_keyed
 from holdfast_server.runtime.outbox import Outbox
+from holdfast_server.runtime.readers import Reader
 from holdfast_server.runtime.recovery import Recovery
 from holdfast_server.runtime.reply_sweep import ReplySweep
 from holdfast_server.runtime.runners.api import Runner
 from holdfast_server.runtime.streams import stream_action
+from holdfast_server.runtime.subscribing import call_of, check_request, subscribe
 from holdfast_server.store import keys
 from holdfast_server.store.api import CorruptRecordError, Store, StoreError
 from holdfast_server.store.decode import decode
@@ -85,10 +91,14 @@ class Node:
         self.reply_sweep = ReplySweep(self)
         self.outbox = Outbox(self)
         self.dead_letters = DeadLetters(self)
+        self.event_logs = EventLogs(self)
+        self.event_sweep = EventSweep(self)
+        self.audiences = Audiences(self)
 
     def start(self, runner: Runner) -> None:
         self.runner = runner
         self.reply_sweep.start()
+        self.event_sweep.start()
         self.catalog.start()
         self.outbox.start()
 
@@ -119,6 +129,15 @@ class Node:
             async with aclosing(stream_action(activation, call, action)) as items:
                 async for item in items:
                     yield item
+        finally:
+            self._end(activation)
+
+    async def subscribe(self, request: Subscribe, reader: Reader) -> Subscriber:
+        """Listen to an actor; see EventService.SubscribeEvents."""
+        check_request(request, self.limits)
+        activation = await self._begin(call_of(request))
+        try:
+            return await subscribe(activation, request, reader)
         finally:
             self._end(activation)
 
@@ -309,6 +328,7 @@ class Node:
         if self._calls:
             self._drained = self.loop.create_future()
             await asyncio.wait([self._drained], timeout=limits.drain_timeout_s)
+        self.audiences.shutdown(HoldfastError(errors.SERVER_DRAINING))
         if self._calls:
             log.warning("%d calls did not end within %g s", self._calls, limits.drain_timeout_s)
             if cut is not None:

@@ -62,6 +62,7 @@ class Recovery:
             reopened = await self._try()
             self._end_first_try()
             if reopened:
+                node.audiences.restart()
                 node.outbox.restart()
                 return
             await asyncio.sleep(node.limits.store_reopen_s)

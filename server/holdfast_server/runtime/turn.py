@@ -22,9 +22,11 @@ from holdfast_server.store.api import Batch
 from holdfast_server.store.v1 import records_pb2 as records
 
 if TYPE_CHECKING:
+    from holdfast_server.core.events import Emission
     from holdfast_server.core.ids import Address
     from holdfast_server.core.values import Durability, Value
     from holdfast_server.runtime.activation import Activation
+    from holdfast_server.runtime.event_log import Emissions
     from holdfast_server.runtime.runners.api import Instance
 
 
@@ -57,9 +59,13 @@ class Turn:
         "creating",
         "deadline",
         "destroyed",
+        "emissions",
+        "emitted",
+        "emitted_bytes",
         "encoded",
         "ended",
         "failure",
+        "gone",
         "instance",
         "kv_view",
         "lanes",
@@ -101,7 +107,13 @@ class Turn:
         # Lanes of the outbox to wake after the commit; the row this turn delivers.
         self.lanes: list[tuple[bytes, bytes]] | None = None
         self.sent: tuple[bytes, int] | None = None
+        # What it wants to emit, and its bytes; then, numbered, what its commit emits.
+        self.emissions: list[Emission] | None = None
+        self.emitted_bytes = 0
+        self.emitted: Emissions | None = None
         self.destroyed = False
+        # The actor whose end its commit is.
+        self.gone = b""
         self.ended = False
         # Whether c.commit() has run: a point of no return.
         self.committed = False
@@ -195,18 +207,54 @@ class Turn:
             self.sends = []
         self.sends.append(record)
 
+    def emit(self, emission: Emission) -> None:
+        """Tell subscribers with the commit; read-only turns emit ephemeral events only."""
+        if emission.ephemeral:
+            self.check_read()
+        else:
+            self.check_change()
+        limits, emissions = self.activation.node.limits, self.emissions or []
+        size, count = emission.size, len(emissions) + 1
+        if size > limits.event_bytes_max:
+            raise _too_large(f"event of {size} bytes", limits.event_bytes_max, size)
+        if count > limits.turn_events_max:
+            raise _too_large(f"{count} events of one turn", limits.turn_events_max, count)
+        size += self.emitted_bytes
+        if size > limits.turn_bytes_max:
+            raise _too_large(f"{size} bytes of events of one turn", limits.turn_bytes_max, size)
+        self.emitted_bytes = size
+        emissions.append(emission)
+        self.emissions = emissions
+
     # Effects as writes
 
-    def take(self) -> Batch:
+    def take(self, *, buffered: bool = False) -> Batch:
         """Everything collected since the last commit as writes; then empty again,
         but for what is refused: all of it stays, for a handler that goes on."""
-        batch = Batch()
+        batch, emissions = Batch(), self.emissions
+        node = self.activation.node
+        if emissions:
+            # What may be refused of a stored log is refused before anything is taken.
+            node.event_logs.of(self.activation)
         if self.kv_view is not None:
             self.kv_view.take(batch)
         if self.sends:
-            lanes = self.activation.node.outbox.store(self.actor_id, self.sends, batch)
+            lanes = node.outbox.store(self.actor_id, self.sends, batch)
             self.sends = None
             self.lanes = [*(self.lanes or ()), *lanes]
+        if emissions:
+            self.emissions, self.emitted_bytes = None, 0
+            self.emitted = node.event_logs.append(
+                self.activation, emissions, batch, buffered=buffered
+            )
         if self.kv_view is not None:
             self.kv_view.clear()
         return batch
+
+
+def _too_large(what: str, limit: int, size: int) -> HoldfastError:
+    return HoldfastError(
+        errors.EVENT_TOO_LARGE,
+        f"{what}; at most {limit}",
+        metadata={"limit": str(limit), "size": str(size)},
+    )

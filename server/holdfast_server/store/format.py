@@ -20,6 +20,7 @@ FORMAT_VERSION: Final = 1
 
 _FORMAT: Final = struct.Struct(">II")
 _EPOCH: Final = struct.Struct(">Q")
+_CLOSED: Final = struct.Struct(">QQ")
 
 
 class FormatError(Exception):
@@ -64,6 +65,28 @@ def decode_epoch(row: bytes) -> int:
     return epoch
 
 
+def encode_closed(orderly: int, unorderly: int) -> bytes:
+    return _CLOSED.pack(orderly, unorderly)
+
+
+def decode_closed(row: bytes | None) -> tuple[int, int]:
+    """The last epochs that ended in an orderly way and in any other, 0 for none."""
+    if row is None:
+        return 0, 0
+    if len(row) != _CLOSED.size:
+        raise FormatError(f"the row of closed epochs is damaged: {row.hex()!r}")
+    orderly, unorderly = _CLOSED.unpack(row)
+    return orderly, unorderly
+
+
+def closing(get: Callable[[bytes], bytes | None], epoch: int) -> Batch:
+    """The batch with which an epoch ends in an orderly way, synced like any other."""
+    _, unorderly = decode_closed(get(keys.closed_key()))
+    batch = Batch()
+    batch.put(keys.closed_key(), encode_closed(epoch, unorderly))
+    return batch
+
+
 def opening(get: Callable[[bytes], bytes | None]) -> tuple[int, Batch]:
     """The epoch of this open, and the batch to write and sync before any other."""
     format_row = get(keys.format_key())
@@ -78,6 +101,10 @@ def opening(get: Callable[[bytes], bytes | None]) -> tuple[int, Batch]:
         check_format(format_row)
         if epoch_row is None:
             raise FormatError("the data directory has a format row but no epoch")
-        epoch = decode_epoch(epoch_row) + 1
+        before = decode_epoch(epoch_row)
+        epoch = before + 1
+        orderly, _ = decode_closed(get(keys.closed_key()))
+        if orderly != before:
+            batch.put(keys.closed_key(), encode_closed(orderly, before))
     batch.put(keys.epoch_key(), encode_epoch(epoch))
     return epoch, batch

@@ -150,6 +150,10 @@ def event_key(actor_id: bytes, sequence: int) -> bytes:
     return _EVENT + actor_id + sequence.to_bytes(8)
 
 
+def event_prefix(actor_id: bytes) -> bytes:
+    return _EVENT + actor_id
+
+
 def parse_event_key(key: bytes) -> tuple[bytes, int]:
     """Actor id and sequence of an EVENT key."""
     return key[2:18], int.from_bytes(key[18:26])

@@ -97,6 +97,8 @@ class MemoryStore:
 
     def close(self) -> None:
         with self._lock:
+            if not self._closed:
+                self._apply(store_format.closing(self._values.get, self._epoch))
             self._closed = True
 
     def _check_open(self) -> None:

@@ -235,6 +235,7 @@ class RocksStore:
             database, failed = self._database, bool(self._failure)
             try:
                 if database is not None and not failed:
+                    self._apply(database, store_format.closing(database.get, self._epoch))
                     database.flush_wal(True)
             except Exception as error:
                 raise StoreError(f"sync failed: {error}") from error

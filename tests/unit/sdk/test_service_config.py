@@ -53,6 +53,10 @@ def test_every_method_is_retried_alike_and_only_streams_have_no_timeout(
     name: str, method: Any
 ) -> None:
     entry = entries()[name]
+    if method.client_streaming:
+        # A session is resumed, which gRPC cannot do.
+        assert set(entry) == {"name"}
+        return
     assert entry["retryPolicy"] == {
         "maxAttempts": 5,
         "initialBackoff": "0.05s",

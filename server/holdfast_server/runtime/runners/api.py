@@ -45,6 +45,11 @@ class ActorInfo(Protocol):
     def interleave(self) -> bool: ...
     @property
     def reentrant(self) -> bool: ...
+    @property
+    def guarded_events(self) -> frozenset[str]:
+        """Names of the events that a caller must be allowed to subscribe to."""
+        ...
+
     def action(self, name: str) -> ActionInfo:
         """ACTION_NOT_FOUND when there is none."""
         ...
@@ -104,6 +109,13 @@ class Instance(Protocol):
         """Forget what `turn` changed since the last `keep_state`."""
         ...
 
+    def can_subscribe(
+        self, turn: Turn, name: str, connection: bytes | None
+    ) -> Coroutine[Any, Any, bool]:
+        """Ask whether a caller, of this connection if it has one, may subscribe to a
+        guarded event."""
+        ...
+
     def on_destroy(self, turn: Turn) -> Awaitable[None]:
         """Run the on_destroy hook, whose failure is only logged."""
         ...
@@ -119,3 +131,7 @@ class Runner(Protocol):
     def names(self) -> list[str]: ...
 
     def make(self, activation: Any) -> Instance: ...
+
+    def transcode(self, value: Value, encoding: int) -> Value:
+        """The same value in another encoding; VALUE_NOT_ENCODABLE when it has none."""
+        ...

@@ -32,6 +32,7 @@ from holdfast_server.runtime.runners.local.current import (
     leave_turn,
     passed_on,
 )
+from holdfast_server.runtime.runners.local.events import emission_of
 from holdfast_server.runtime.runners.local.failure import actor_error, in_loop
 from holdfast_server.runtime.runners.local.logs import log_of
 from holdfast_server.runtime.runners.local.transport import InProcessTransport
@@ -198,6 +199,12 @@ class LocalHost:
                 sender_key=activation.address.key,
             )
         )
+
+    # Events
+
+    @_surfaced
+    def broadcast(self, name: str, args: tuple[Any, ...], ephemeral: bool) -> None:
+        self._turn().emit(emission_of(self._instance.declared_event(name), name, args, ephemeral))
 
     # The turn itself
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import inspect
 import logging
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, cast
 
 from holdfast import payload
+from holdfast._events import EventSpec
 from holdfast.actor import Actor
 from holdfast.context import Context
 from holdfast.registry import ActionSpec
@@ -48,6 +50,34 @@ class LocalInstance:
     @property
     def runner(self) -> LocalRunner:
         return cast("LocalRunner", self.activation.node.runner)
+
+    # Events
+
+    def declared_event(self, name: str) -> EventSpec | None:
+        """What the class says of an event; None for one that it does not declare."""
+        return self._info.type.events.get(name)
+
+    async def can_subscribe(self, turn: Turn, name: str, connection: bytes | None) -> bool:
+        event = self.declared_event(name)
+        assert event is not None
+        assert event.can_subscribe is not None
+        what = f"can_subscribe of event {name}"
+        context: Context[Any, Any] = Context(LocalHost(self, turn))
+        turn.task = asyncio.current_task(self.activation.node.loop)
+        token = enter_turn(turn)
+        try:
+            allowed = event.can_subscribe(self.actor, context)
+            if inspect.isawaitable(allowed):
+                allowed = await allowed
+            if not isinstance(allowed, bool):
+                raise TypeError(f"{what} returned {type(allowed).__name__}, not a bool")
+            return allowed
+        except BaseException as error:
+            if ended_from_outside(error):
+                raise
+            raise outward(error, what, self.activation.address) from error
+        finally:
+            leave_turn(token)
 
     # State
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from holdfast import errors as sdk
+from holdfast import payload
 from holdfast.actor import Actor
 from holdfast.registry import ActionSpec, ActorType
 from holdfast_server.core import errors
@@ -16,6 +17,7 @@ from holdfast_server.core.values import Value
 from holdfast_server.runtime.activation import Activation
 from holdfast_server.runtime.node import Node
 from holdfast_server.runtime.runners.local.instance import LocalInstance
+from holdfast_server.runtime.runners.local.state import not_encodable
 
 
 class LocalAction:
@@ -57,6 +59,9 @@ class LocalInfo:
         self.reentrant = cls.reentrant
         self.transforms = actor_type.has_hook("on_before_action_response")
         self.watches_state = actor_type.has_hook("on_state_change")
+        self.guarded_events = frozenset(
+            name for name, event in actor_type.events.items() if event.can_subscribe is not None
+        )
         self._actions = {
             name: LocalAction(spec, cls, timeout_s) for name, spec in actor_type.actions.items()
         }
@@ -112,3 +117,10 @@ class LocalRunner:
 
     def make(self, activation: Activation) -> LocalInstance:
         return LocalInstance(activation, self.info(activation.info.name))
+
+    def transcode(self, value: Value, encoding: int) -> Value:
+        try:
+            plain = payload.decode(value.data, value.encoding)
+            return Value(encoding, payload.encode(plain, encoding))
+        except sdk.EncodeError as error:
+            raise not_encodable(error) from None

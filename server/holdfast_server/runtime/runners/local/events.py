@@ -1,0 +1,46 @@
+"""What `c.broadcast` is told, as the turn emits it: encoded once, and checked."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from holdfast import errors as sdk
+from holdfast import payload
+from holdfast._events import EventSpec
+from holdfast_server.core import errors
+from holdfast_server.core.errors import HoldfastError, invalid
+from holdfast_server.core.events import Emission
+from holdfast_server.core.values import Encoding, Value
+
+
+def emission_of(
+    spec: EventSpec | None, name: str, args: tuple[Any, ...], ephemeral: bool
+) -> Emission:
+    """The event with its arguments as they are now; `spec` is None for an undeclared one."""
+    if not isinstance(name, str) or not name:
+        raise invalid("name", f"the name of an event is text, not {name!r}")
+    data = payload.encode(list(args), payload.Encoding.MSGPACK)
+    value = Value(Encoding.MSGPACK, data)
+    if spec is None:
+        return Emission(name, value, ephemeral)
+    try:
+        spec.check(data)
+    except sdk.DecodeError as error:
+        raise _misfit(name, error) from None
+    return Emission(name, value, ephemeral or spec.ephemeral, spec.retention_ms)
+
+
+def _misfit(name: str, error: sdk.DecodeError) -> HoldfastError:
+    if error.argument is None:
+        return HoldfastError(
+            errors.EVENT_INVALID_ARGUMENT,
+            f"event {name!r} {error.message}",
+            metadata={"event": name},
+        )
+    place = error.path.removeprefix("$")
+    where = f"argument {error.argument}" + (f" at {place}" if place else "")
+    return HoldfastError(
+        errors.EVENT_INVALID_ARGUMENT,
+        f"event {name!r}: {where}: {error.message}",
+        metadata={"event": name, "argument": error.argument},
+    )
