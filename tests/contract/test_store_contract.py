@@ -15,7 +15,7 @@ from holdfast_server.store import keys
 from holdfast_server.store.api import Batch, StaleEpochError, Store, StoreError
 from holdfast_server.store.directory_lock import LOCK_NAME
 from holdfast_server.store.faults import FaultyStore, Operation
-from holdfast_server.store.format import FORMAT_VERSION, FormatError
+from holdfast_server.store.format import FORMAT_VERSION, FormatError, decode_closed
 from holdfast_server.store.memory import MemoryStore
 from holdfast_server.store.rocks import DirectoryLockedError, RocksStore
 
@@ -456,3 +456,35 @@ def test_rocks_resumes_after_the_disk_refused_a_write(tmp_path: Path) -> None:
         check=False,
     )
     assert done.stdout == "resumed\n", done.stderr
+
+
+def closed(store: Store) -> tuple[int, int]:
+    """The last epochs that ended in an orderly way and in another."""
+    return decode_closed(store.get(keys.closed_key()))
+
+
+def test_a_reopen_after_a_failure_says_that_the_epoch_had_no_orderly_end(store: Store) -> None:
+    assert closed(store) == (0, 0)
+    first = store.epoch
+    store.reopen()
+    assert closed(store) == (0, first)
+    store.reopen()
+    assert closed(store) == (0, first + 1)
+
+
+@pytest.mark.parametrize("subject", ["rocks", "faulty-rocks"], indirect=True)
+def test_a_close_ends_its_epoch_in_an_orderly_way(subject: Subject) -> None:
+    first = subject.make()
+    first.close()
+    second = subject.make()
+    assert closed(second) == (1, 0)
+    second.reopen()
+    assert closed(second) == (1, 2)
+    second.close()
+    assert closed(subject.make()) == (3, 2)
+
+
+def test_a_copy_says_that_its_epoch_had_no_orderly_end(subject: Subject, tmp_path: Path) -> None:
+    store = subject.make()
+    store.checkpoint(str(tmp_path / "copy"))
+    assert closed(subject.open_checkpoint(tmp_path / "copy")) == (0, 1)

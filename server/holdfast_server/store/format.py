@@ -81,7 +81,11 @@ def decode_closed(row: bytes | None) -> tuple[int, int]:
 
 def closing(get: Callable[[bytes], bytes | None], epoch: int) -> Batch:
     """The batch with which an epoch ends in an orderly way, synced like any other."""
-    _, unorderly = decode_closed(get(keys.closed_key()))
+    try:
+        _, unorderly = decode_closed(get(keys.closed_key()))
+    except FormatError:
+        # A damaged row keeps no server from stopping; the worst is assumed.
+        unorderly = epoch - 1
     batch = Batch()
     batch.put(keys.closed_key(), encode_closed(epoch, unorderly))
     return batch

@@ -2,9 +2,10 @@
 
 One pass over every row, a page at a time, so that memory does not grow with
 the directory. Nothing is changed. Checked: each directory row leads to an
-actor record that leads back; ids and scopes lie in their shard; state, KV and
-event rows belong to live actors; records decode; the KV bytes in use are the
-sum of the rows. Replies and sends outlive their actor, so theirs is not looked for.
+actor record that leads back; ids and scopes lie in their shard; state, KV,
+event and connection rows belong to live actors; records decode; the KV bytes in use are
+the sum of the rows; events have the numbers and the bytes that their log says. Replies
+and sends outlive their actor, so theirs is not looked for.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import groupby
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from google.protobuf.message import DecodeError, Message
 
@@ -33,11 +34,15 @@ Row = tuple[bytes, bytes]
 _EXACT: Final = {
     Kind.FORMAT: 0,
     Kind.EPOCH: 0,
+    Kind.CLOSED: 0,
     Kind.ACTOR: ID_BYTES,
     Kind.TOMBSTONE: ID_BYTES,
     Kind.STATE: ID_BYTES,
     Kind.KV_USAGE: ID_BYTES,
     Kind.EVENT: ID_BYTES + 8,
+    Kind.EVENT_LOG: ID_BYTES,
+    Kind.CONNECTION: 2 * ID_BYTES,
+    Kind.MESSAGE: 2 * ID_BYTES + 8,
     Kind.OUTBOX: 2 * ID_BYTES + 8,
     Kind.DEAD_SEND: 2 * ID_BYTES + 8,
     Kind.INBOX: 2 * ID_BYTES,
@@ -52,12 +57,23 @@ _RECORDS: Final[dict[Kind, type[Message]]] = {
     Kind.TOMBSTONE: records.ActorRecord,
     Kind.STATE: records.StateRecord,
     Kind.EVENT: records.EventRecord,
+    Kind.EVENT_LOG: records.EventLogRecord,
+    Kind.CONNECTION: records.ConnectionRecord,
+    Kind.MESSAGE: records.EventRecord,
     Kind.REPLY: records.ReplyRecord,
     Kind.OUTBOX: records.SendRecord,
     Kind.DEAD_SEND: records.SendRecord,
 }
 
-_OWNED: Final = (Kind.STATE, Kind.KV, Kind.KV_USAGE, Kind.EVENT)
+_OWNED: Final = (
+    Kind.STATE,
+    Kind.KV,
+    Kind.KV_USAGE,
+    Kind.EVENT,
+    Kind.EVENT_LOG,
+    Kind.CONNECTION,
+    Kind.MESSAGE,
+)
 
 
 class Rows(Protocol):
@@ -102,6 +118,21 @@ def _kind_of(key: bytes) -> Kind | None:
         return None
 
 
+class _Run(NamedTuple):
+    """Event rows of one actor, read so far: the first and the last number, how many, and
+    their bytes."""
+
+    owner: bytes = b""
+    first: int = 0
+    last: int = 0
+    count: int = 0
+    size: int = 0
+
+    @property
+    def shown(self) -> str:
+        return f"{self.count} rows from {self.first} to {self.last} of {self.size} bytes"
+
+
 class _EnoughError(Exception):
     """There are as many findings as are listed."""
 
@@ -114,11 +145,16 @@ class _Check:
         self._rows = rows
         # The actor whose KV rows are being summed: id and bytes so far.
         self._summed = (b"", 0)
+        # The actor whose event rows are being read.
+        self._run = _Run()
         self._special: dict[Kind, Callable[[list[Row]], None]] = {
             Kind.DIRECTORY: self._directory,
             Kind.ACTOR: self._actors,
             Kind.KV: self._kv,
             Kind.KV_USAGE: self._usage,
+            Kind.EVENT: self._events,
+            Kind.EVENT_LOG: self._event_logs,
+            Kind.EVENT_EXPIRY: self._event_expiries,
             Kind.REPLY_EXPIRY: self._expiries,
             Kind.INBOX: self._inbox,
         }
@@ -131,6 +167,7 @@ class _Check:
                 self._kind(kind, list(group))
             start = page[-1][0] + b"\x00"
         self._end_sum()
+        self._end_run()
 
     def _find(self, key: bytes, what: str) -> None:
         kind = _kind_of(key)
@@ -143,7 +180,9 @@ class _Check:
         self.findings.append(finding)
 
     def _opening_rows(self) -> None:
-        format_row, epoch_row = self._rows.multi_get([keys.format_key(), keys.epoch_key()])
+        format_row, epoch_row, closed_row = self._rows.multi_get(
+            [keys.format_key(), keys.epoch_key(), keys.closed_key()]
+        )
         if format_row is None or epoch_row is None:
             self._add("the format row or the epoch row is missing")
         try:
@@ -151,6 +190,7 @@ class _Check:
                 store_format.check_format(format_row)
             if epoch_row is not None:
                 store_format.decode_epoch(epoch_row)
+            store_format.decode_closed(closed_row)
         except store_format.FormatError as error:
             self._add(str(error))
 
@@ -275,6 +315,75 @@ class _Check:
                 prefix, keys.prefix_end(prefix), limit=1
             ):
                 self._find(key, f"says {int.from_bytes(value)} bytes; there are no KV rows")
+
+    def _events(self, rows: list[Row]) -> None:
+        for key, value in rows:
+            self._parse(Kind.EVENT, key, value)
+            owner, sequence = keys.parse_event_key(key)
+            run = self._run
+            if owner != run.owner:
+                self._end_run()
+                run = _Run(owner, sequence)
+            self._run = _Run(owner, run.first, sequence, run.count + 1, run.size + len(value))
+
+    def _end_run(self) -> None:
+        """Compare the event rows of one actor with what its log says of them."""
+        run, self._run = self._run, _Run()
+        if not run.owner:
+            return
+        key = keys.event_log_key(run.owner)
+        row = self._rows.multi_get([key])[0]
+        if row is None:
+            self._find(key, f"missing; there are {run.shown}")
+            return
+        log = self._log(row)
+        if log is None:
+            return
+        said = _Run(
+            run.owner,
+            log.first_sequence,
+            log.last_sequence,
+            log.last_sequence - log.first_sequence + 1,
+            log.bytes,
+        )
+        if said != run:
+            self._find(key, f"says {said.shown}; there are {run.shown}")
+
+    def _event_logs(self, rows: list[Row]) -> None:
+        for key, value in rows:
+            record = self._parse(Kind.EVENT_LOG, key, value)
+            if not isinstance(record, records.EventLogRecord):
+                continue
+            owner = key[2:18]
+            kept = record.first_sequence <= record.last_sequence
+            prefix = keys.event_prefix(owner)
+            # With rows, all was compared when they were read.
+            if (kept or record.bytes) and not self._rows.scan(
+                prefix, keys.prefix_end(prefix), limit=1
+            ):
+                self._find(key, f"says {record.bytes} bytes of events; there are none")
+            due = keys.event_expiry_key(record.due_ms, owner)
+            if kept and self._rows.multi_get([due])[0] is None:
+                self._find(key, "its events never expire: the row of their expiry is missing")
+
+    def _event_expiries(self, rows: list[Row]) -> None:
+        for key, _ in rows:
+            if len(key) != 2 + 8 + ID_BYTES:
+                self._find(key, f"a key of {len(key)} bytes")
+                continue
+            due_ms, owner = keys.parse_event_expiry_key(key)
+            row = self._rows.multi_get([keys.event_log_key(owner)])[0]
+            log = None if row is None else self._log(row)
+            if row is None or (log is not None and log.due_ms != due_ms):
+                self._find(key, f"actor {format_actor_id(owner)} has no events due then")
+
+    @staticmethod
+    def _log(row: bytes) -> records.EventLogRecord | None:
+        """The record of a log; None for one that does not decode, which is found elsewhere."""
+        try:
+            return records.EventLogRecord.FromString(row)
+        except DecodeError:
+            return None
 
     def _expiries(self, rows: list[Row]) -> None:
         for key, _ in rows:

@@ -23,6 +23,13 @@ STRANGER = make_actor_id(SCOPE, b"\x01" * 14)
 CLIENT = bytes(16)
 BAD_SHARD = b"\xff\xff" + bytes(14)
 NOT_A_RECORD = b"\x0a\xff"
+EVENT = records.EventRecord(name="e").SerializeToString()
+
+
+def log(**changed: int) -> bytes:
+    """The row of a log with the events 3, 4 and 5."""
+    sums = {"first_sequence": 3, "last_sequence": 5, "bytes": 3 * len(EVENT), "due_ms": 7}
+    return records.EventLogRecord(incarnation=1, **{**sums, **changed}).SerializeToString()
 
 
 def sound() -> Batch:
@@ -35,7 +42,12 @@ def sound() -> Batch:
     batch.put(keys.kv_key(ID, b"k"), b"\x01value")
     batch.put(keys.kv_key(ID, b"k2"), b"\x01")
     batch.put(keys.kv_usage_key(ID), (1 + 6 + 2 + 1).to_bytes(8))
-    batch.put(keys.event_key(ID, 1), records.EventRecord(name="e").SerializeToString())
+    for sequence in (3, 4, 5):
+        batch.put(keys.event_key(ID, sequence), EVENT)
+    batch.put(keys.event_log_key(ID), log())
+    batch.put(keys.event_expiry_key(7, ID), b"")
+    batch.put(keys.connection_key(ID, CLIENT), records.ConnectionRecord().SerializeToString())
+    batch.put(keys.message_key(ID, CLIENT, 1), EVENT)
     batch.put(keys.client_reply_key(SCOPE, CLIENT, 1), b"")
     batch.put(keys.reply_expiry_key(5, keys.client_reply_prefix(SCOPE, CLIENT)[2:]), b"")
     batch.put(keys.tombstone_key(STRANGER), actor.SerializeToString())
@@ -85,12 +97,17 @@ def _drop_kv(batch: Batch) -> None:
     batch.delete_range(keys.kv_key(ID, b""), keys.prefix_end(keys.kv_key(ID, b"")))
 
 
+def _drop_events(batch: Batch) -> None:
+    prefix = keys.event_prefix(ID)
+    batch.delete_range(prefix, keys.prefix_end(prefix))
+
+
 WRONG_SHARD = (int.from_bytes(SCOPE[:2]) ^ 1).to_bytes(2) + bytes(14)
 
 DAMAGE: dict[str, tuple[Callable[[Batch], None], list[str]]] = {
     "no actor row": (
         _delete(keys.actor_key(ID)),
-        ["actor .* does not exist"] + ["which does not exist"] * 4,
+        ["actor .* does not exist"] + ["which does not exist"] * 7,
     ),
     "no directory row": (_delete(keys.directory_key(ADDRESS)), ["is not in the directory"]),
     "other id": (
@@ -111,7 +128,41 @@ DAMAGE: dict[str, tuple[Callable[[Batch], None], list[str]]] = {
     "one-part directory key": (_put(b"\x00\x10oops\x00\x01", ID), ["key does not decode"]),
     "state": (_put(keys.state_key(ID), NOT_A_RECORD), ["state row .* does not decode"]),
     "actor": (_put(keys.actor_key(ID), NOT_A_RECORD), ["actor row .* does not decode"]),
-    "event": (_put(keys.event_key(ID, 2), NOT_A_RECORD), ["event row .* does not decode"]),
+    "event": (_put(keys.event_key(ID, 4), b"\x0a\xff0"), ["event row .* does not decode"]),
+    "event log": (_put(keys.event_log_key(ID), NOT_A_RECORD), ["event_log row .* not decode"]),
+    "no event log": (
+        _delete(keys.event_log_key(ID)),
+        ["no events due then", "missing; there are 3 rows from 3 to 5 of"],
+    ),
+    "first event": (_put(keys.event_log_key(ID), log(first_sequence=2)), ["says 4 rows from 2 to"]),
+    "last event": (_put(keys.event_log_key(ID), log(last_sequence=6)), ["from 3 to 6 of 9"]),
+    "event bytes": (_put(keys.event_log_key(ID), log(bytes=8)), ["of 8 bytes; .* of 9 bytes"]),
+    "event between": (_delete(keys.event_key(ID, 4)), ["says 3 rows .* there are 2 rows"]),
+    "events of nothing": (
+        _drop_events,
+        ["says 9 bytes of events; there are none"],
+    ),
+    "no event expiry": (_delete(keys.event_expiry_key(7, ID)), ["never expire"]),
+    "other event expiry": (_put(keys.event_expiry_key(8, ID), b""), ["no events due then"]),
+    "short event expiry": (_put(b"\x01\x32abc", b""), ["event_expiry row .* key of 5 bytes"]),
+    "connection": (
+        _put(keys.connection_key(ID, CLIENT), NOT_A_RECORD),
+        ["connection row .* does not decode"],
+    ),
+    "short connection": (_put(keys.connection_prefix(ID), b""), ["connection row .* key of 18"]),
+    "message": (
+        _put(keys.message_key(ID, CLIENT, 2), NOT_A_RECORD),
+        ["message row .* does not decode"],
+    ),
+    "short message": (_put(keys.message_prefix(ID, CLIENT), b""), ["message row .* key of 34"]),
+    "orphan connection": (
+        _put(keys.connection_key(STRANGER, CLIENT), b""),
+        ["connection row .* does not exist"],
+    ),
+    "orphan message": (
+        _put(keys.message_key(STRANGER, CLIENT, 1), b""),
+        ["message row .* does not exist"],
+    ),
     "reply": (
         _put(keys.client_reply_key(SCOPE, CLIENT, 2), NOT_A_RECORD),
         ["reply row .* does not decode"],
@@ -148,6 +199,16 @@ def test_damage_is_found_and_nothing_else(tmp_path: Path, name: str) -> None:
     assert len(found) == len(expected), found
     for finding, pattern in zip(found, expected, strict=True):
         assert re.search(pattern, finding)
+
+
+def test_a_damaged_row_of_closed_epochs_is_found_and_the_store_closes(tmp_path: Path) -> None:
+    store = RocksStore(tmp_path)
+    batch = Batch()
+    batch.put(keys.closed_key(), b"1")
+    store.write(batch, store.epoch)
+    assert verify_module.check_rows(store) == ["the row of closed epochs is damaged: '31'"]
+    store.close()
+    assert verify(tmp_path) == []
 
 
 def test_sums_and_owners_hold_across_pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
