@@ -125,12 +125,12 @@ class _Run(NamedTuple):
     owner: bytes = b""
     first: int = 0
     last: int = 0
-    count: int = 0
+    rows: int = 0
     size: int = 0
 
     @property
     def shown(self) -> str:
-        return f"{self.count} rows from {self.first} to {self.last} of {self.size} bytes"
+        return f"{self.rows} rows from {self.first} to {self.last} of {self.size} bytes"
 
 
 class _EnoughError(Exception):
@@ -324,7 +324,7 @@ class _Check:
             if owner != run.owner:
                 self._end_run()
                 run = _Run(owner, sequence)
-            self._run = _Run(owner, run.first, sequence, run.count + 1, run.size + len(value))
+            self._run = _Run(owner, run.first, sequence, run.rows + 1, run.size + len(value))
 
     def _end_run(self) -> None:
         """Compare the event rows of one actor with what its log says of them."""
