@@ -87,6 +87,15 @@ class Room(Actor[Log]):
         stage.kept["task"] = asyncio.create_task(say())
 
     @action
+    async def too_late(self, c: Context[Log], line: str) -> None:
+        """An event of code that has outlived its turn."""
+
+        async def say() -> None:
+            c.broadcast("said", line)
+
+        stage.kept["task"] = asyncio.create_task(say())
+
+    @action
     async def mutate(self, c: Context[Log]) -> None:
         told = ["before"]
         c.broadcast("said", told)

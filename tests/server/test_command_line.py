@@ -15,6 +15,7 @@ from holdfast.errors import ActorError
 from tests.server.actors import Counter
 from tests.server.client_actors import Gate, gates, registry
 from tests.server.conftest import Start
+from tests.server.event_actors import registry as event_registry
 
 
 class Outcome(NamedTuple):
@@ -135,6 +136,14 @@ async def test_describe(run: Run) -> None:
     assert increment["arguments_schema"]["properties"]["by"] == {"type": "integer", "default": 1}
     unknown = await run("--json", "describe", "nothing")
     assert (unknown.code, unknown.error["code"]) == (1, "name_not_found")
+
+
+async def test_describe_shows_declared_events(start: Start) -> None:
+    server, _ = await start(event_registry)
+    address = f"127.0.0.1:{server.port}"
+    text = (await asyncio.to_thread(invoke, "--server", address, "describe", "board")).out
+    assert "  event moved(string, Move)\n  event odd()\n" in text
+    assert text.endswith("  event typing(boolean)  [ephemeral]\n")
 
 
 async def test_health(start: Start) -> None:

@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from holdfast import ActorError
 from holdfast.v1 import event_pb2
 from holdfast_server.app import Server
 from holdfast_server.store.memory import MemoryStore
@@ -14,7 +15,7 @@ from tests.server.event_actors import registry
 from tests.server.listening import listen
 from tests.server.outcomes import wire_refusal
 from tests.server.stage import Stage
-from tests.server.wire import Wire, result, target
+from tests.server.wire import Wire, by_id, result, target
 
 ROOM = target("room", "r")
 
@@ -202,6 +203,21 @@ async def test_subscribing_wakes_no_actor_and_creates_one_only_if_told(
     await listen(wire, target("room", "new", create=False))
     await wire.invoke(target("room", "new"), "say", "a")
     assert await reader.take(1) == [(1, "said", ["a"])]
+
+
+async def test_an_unknown_actor_is_not_found(wire: Wire) -> None:
+    unknown = by_id("a" * 26)
+    assert (await wire_refusal(listen(wire, unknown))).reason == "ACTOR_NOT_FOUND"
+    assert (await wire_refusal(listen(wire, target("nothing", "r")))).reason == (
+        "ACTOR_NAME_NOT_FOUND"
+    )
+
+
+async def test_an_event_outside_a_turn_is_refused(wire: Wire, stage: Stage) -> None:
+    await wire.invoke(ROOM, "too_late", "lost")
+    with pytest.raises(ActorError) as caught:
+        await stage.kept["task"]  # type: ignore[misc]
+    assert caught.value.code == "no_turn"
 
 
 async def test_the_way_to_treat_a_slow_reader_must_be_one_of_them(wire: Wire) -> None:

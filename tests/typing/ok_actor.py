@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, reveal_type
 
-from holdfast import Actor, UserError, action, setup
+from holdfast import Actor, Event, UserError, action, setup
 
 if TYPE_CHECKING:
     from holdfast import Context
@@ -96,6 +96,23 @@ class Shelf(Actor[dict[str, T]], Generic[T]):
 
 class RoomShelf(Shelf[Room]):
     state = dict
+
+
+class Teller(Actor[Room]):
+    state = Room
+
+    def may_listen(self, c: Context[Room]) -> bool:
+        return c.state.topic == "open"
+
+    events = {  # noqa: RUF012 - as users write it
+        "told": Event(str, int, retention_s=60, can_subscribe=may_listen),
+        "typing": Event(bool, ephemeral=True),
+    }
+
+    @action
+    async def tell(self, c: Context[Room]) -> None:
+        c.broadcast("told", "x", 1)
+        c.broadcast("typing", True, ephemeral=True)
 
 
 registry = setup(use={"chat-room": ChatRoom, "stats": Stats, "shelf": RoomShelf})

@@ -19,7 +19,7 @@ def describe(
         str, typer.Argument(help="Registered name of one class; all when left out.")
     ] = "",
 ) -> None:
-    """Print the actor classes with their actions; with --json, their JSON Schemas."""
+    """Print the actor classes with their actions and events; with --json, their JSON Schemas."""
     session: Session = ctx.obj
 
     async def body(client: Client) -> None:
@@ -62,6 +62,10 @@ def _text(actor: dict[str, Any]) -> str:
         marks = [mark for mark in ("read_only", "streaming") if action[mark]]
         suffix = f"  [{', '.join(marks).replace('_', '-')}]" if marks else ""
         lines.append("  " + _line(_signature(action) + suffix, action["description"]))
+    for event in actor["events"]:
+        kinds = map(_kind, event.get("arguments_schema", {}).get("prefixItems", []))
+        suffix = "  [ephemeral]" if event["ephemeral"] else ""
+        lines.append(f"  event {event['name']}({', '.join(kinds)}){suffix}")
     return "\n".join(lines)
 
 

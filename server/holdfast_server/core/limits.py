@@ -41,7 +41,8 @@ class Limits:
     # MESSAGE_OUTGOING_TOO_LONG.
     kv_read_bytes_max: int = 2 << 20
 
-    # One turn: bytes of everything it writes. Beyond: KV_BATCH_TOO_LARGE.
+    # One turn: bytes of what it writes to KV, and of its events. Beyond: KV_BATCH_TOO_LARGE,
+    # EVENT_TOO_LARGE.
     turn_bytes_max: int = 16 << 20
 
     # Mailbox of one actor: calls that wait. Beyond: ACTOR_OVERLOADED.

@@ -64,6 +64,10 @@ class Subscriber(Standing):
         await self._audience.node.committer.barrier()
         if self.refusal is not None:
             raise self.refusal
+        self.begin()
+
+    def begin(self) -> None:
+        """Begin now: whatever was submitted before it was attached is durable."""
         if self.phase is Phase.STARTING:
             self.enter(Phase.BEHIND)
             self._audience.catch_up(self)
@@ -106,7 +110,14 @@ class Subscriber(Standing):
 class Audience:
     """The subscribers of one actor."""
 
-    __slots__ = ("actor_id", "incarnation", "node", "published", "subscribers")
+    __slots__ = (
+        "actor_id",
+        "by_connection",
+        "incarnation",
+        "node",
+        "published",
+        "subscribers",
+    )
 
     def __init__(self, node: Node, actor_id: bytes, incarnation: int, published: int) -> None:
         self.node = node
@@ -114,11 +125,23 @@ class Audience:
         self.incarnation = incarnation
         self.published = published
         self.subscribers: dict[Subscriber, None] = {}
+        # Those of connections, which may end before their actor does.
+        self.by_connection: dict[bytes, set[Subscriber]] = {}
 
     # Coming and going
 
+    def add(self, subscriber: Subscriber) -> None:
+        self.subscribers[subscriber] = None
+        if subscriber.connection is not None:
+            self.by_connection.setdefault(subscriber.connection, set()).add(subscriber)
+
     def remove(self, subscriber: Subscriber) -> None:
         self.subscribers.pop(subscriber, None)
+        if subscriber.connection is not None:
+            alike = self.by_connection.get(subscriber.connection, set())
+            alike.discard(subscriber)
+            if not alike:
+                self.by_connection.pop(subscriber.connection, None)
         if not self.subscribers:
             self.node.audiences.forget(self)
 
@@ -362,7 +385,7 @@ class Audiences:
             )
         credit = request.window_bytes or node.limits.subscription_window_bytes
         subscriber = Subscriber(audience, request, reader, credit, sequence)
-        audience.subscribers[subscriber] = None
+        audience.add(subscriber)
         return subscriber
 
     def forget(self, audience: Audience) -> None:
@@ -376,9 +399,15 @@ class Audiences:
         if audience is None:
             return
         if emitted.incarnation and emitted.incarnation != audience.incarnation:
-            audience.close(stale(actor_id, emitted.incarnation, emitted.events[0].sequence))
+            first = next(event.sequence for event in emitted.events if event.sequence)
+            audience.close(stale(actor_id, emitted.incarnation, first))
             return
-        audience.publish(emitted.events)
+        try:
+            audience.publish(emitted.events)
+        except Exception:
+            # The commits released after this one must not miss their own.
+            log.exception("publishing events")
+            audience.close(HoldfastError(errors.INTERNAL_ERROR))
 
     def close(self, actor_id: bytes, error: HoldfastError) -> None:
         """End all subscriptions of an actor."""
@@ -389,8 +418,8 @@ class Audiences:
     def disconnect(self, actor_id: bytes, connection: bytes, error: HoldfastError) -> None:
         """End the subscriptions of one connection."""
         audience = self._by_actor.get(actor_id)
-        for subscriber in list(audience.subscribers) if audience is not None else ():
-            if subscriber.connection == connection:
+        if audience is not None:
+            for subscriber in list(audience.by_connection.get(connection, ())):
                 subscriber.end(error)
 
     def shutdown(self, error: HoldfastError) -> None:

@@ -197,9 +197,11 @@ class EventLogs:
     def oldest(self, actor_id: bytes, log: EventLog) -> int:
         """The first event that is kept and not too old, the next one when none is."""
         now_ms, first = self._node.environment.clock.now_ms(), log.first
+        self._node.committer.apply()
+        limit = 1
         while first <= log.last:
-            self._node.committer.apply()
-            rows = self.read(actor_id, first, log.last, _PAGE)
+            rows = self.read(actor_id, first, log.last, limit)
+            limit = _PAGE
             for sequence, record in rows:
                 if self.expires_ms(record) > now_ms:
                     return sequence
