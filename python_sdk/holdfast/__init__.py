@@ -2,6 +2,7 @@
 
 from holdfast.actor import Actor, action
 from holdfast.client import ActorInfo, Client
+from holdfast.connection import Connection, Connections
 from holdfast.context import Context, Kv
 from holdfast.errors import (
     ActorError,
@@ -20,6 +21,8 @@ __all__ = [
     "ActorError",
     "ActorInfo",
     "Client",
+    "Connection",
+    "Connections",
     "Context",
     "DecodeError",
     "EncodeError",

@@ -22,17 +22,13 @@ from holdfast.errors import RegistrationError
 
 _ACTION_NAME: Final = re.compile(r"[0-9A-Za-z](?:[0-9A-Za-z_.-]{0,126}[0-9A-Za-z_])?\Z")
 _UNITS: Final = ("_s", "_ms", "_max", "_min", "_bytes", "_timeout")
-_KNOWN: Final = OPTIONS | {"events", "state", "vars"}
+_KNOWN: Final = OPTIONS | {"conn_state", "events", "state", "vars"}
 _METHODS: Final = (types.FunctionType, classmethod, staticmethod, property, Action)
 # Plain functions, since they only look at what is there; every other hook is `async`.
 _PLAIN_HOOKS: Final = frozenset({"on_state_change", "migrate_state"})
 # Names that actors of other systems give to hooks: one that never ran would be missed.
 _UNSUPPORTED_HOOKS: Final = frozenset(
     {
-        "on_before_connect",
-        "create_conn_state",
-        "on_connect",
-        "on_disconnect",
         "on_sleep",
         "on_request",
         "on_websocket",
@@ -52,6 +48,11 @@ def check_class(cls: type[Actor[Any, Any]]) -> None:
         raise refusal(cls, "state", "both state and create_state are defined; keep one")
     if getattr(cls, "vars", None) is not None and cls.create_vars is not Actor.create_vars:
         raise refusal(cls, "vars", "both vars and create_vars are defined; keep one")
+    created = cls.create_conn_state is not Actor.create_conn_state
+    if getattr(cls, "conn_state", None) is not None and created:
+        raise refusal(
+            cls, "conn_state", "both conn_state and create_conn_state are defined; keep one"
+        )
     for option, (check, wanted) in _CHECKS.items():
         if not check(getattr(cls, option)):
             raise refusal(cls, option, f"must be {wanted}, not {getattr(cls, option)!r}")
@@ -194,6 +195,7 @@ _CHECKS: Final[dict[str, tuple[Callable[[Any], bool], str]]] = {
     "reentrant": (lambda v: isinstance(v, bool), "True or False"),
     "durability": (lambda v: v in ("synced", "buffered"), "'synced' or 'buffered'"),
     "mailbox_max": (lambda v: v is None or _is_count(v), "an integer from 1, or None"),
+    "hibernate_connections": (lambda v: isinstance(v, bool), "True or False"),
 }
 
 __all__ = ["check_action", "check_class", "check_context", "is_positive", "refusal"]

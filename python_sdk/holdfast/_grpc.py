@@ -75,6 +75,7 @@ class GrpcTransport:
                 args=payload(call.args),
                 kwargs=payload(call.kwargs),
                 accept_encoding=encoding(call.accept),
+                params=payload(call.params),
                 **key,
             )
             answer: actor_service_pb2.InvokeActionResponse = await self._unary(
@@ -98,6 +99,7 @@ class GrpcTransport:
                 args=payload(call.args),
                 kwargs=payload(call.kwargs),
                 accept_encoding=encoding(call.accept),
+                params=payload(call.params),
                 **key,
             )
             self.check_usable()

@@ -21,7 +21,7 @@ from holdfast._actions import (
     known_actions,
     untyped,
 )
-from holdfast._transport import Call, Lifecycle, Target
+from holdfast._transport import Call, Encoded, Lifecycle, Target
 from holdfast.actor import CLIENT_MEMBERS, Action
 from holdfast.errors import HoldfastError
 
@@ -31,11 +31,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What `with_options` sets; None means the client's default."""
+    """What `with_options` sets; None means the client's default. `params` are encoded."""
 
     idempotency_key: str | None = None
     timeout: float | None = None
     encoding: int | None = None
+    params: Encoded | None = None
 
 
 DEFAULTS = Options()
@@ -133,6 +134,7 @@ class ActorHandle:
         idempotency_key: str | None = None,
         timeout: float | None = None,
         encoding: str | int | None = None,
+        params: Any = None,
     ) -> ActorHandle:
         """The same actor with these options; those that are None stay as they are.
 
@@ -140,12 +142,14 @@ class ActorHandle:
         one with the first one's answer for 24 hours. `timeout` is the deadline of a call
         with all its retries in seconds; `math.inf` for none. `encoding` is that of
         arguments and results, a member of `holdfast.payload.Encoding` or its name, "json".
+        `params` are what the actor's hooks of connections are given, at most 4 KiB.
         """
         number = None if encoding is None else encoding_number(encoding)
         given = {
             "idempotency_key": check_idempotency_key(idempotency_key),
             "timeout": check_timeout(timeout),
             "encoding": number,
+            "params": self._client._params(params),
         }
         changed: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
         options = replace(self._options, **changed)
@@ -260,6 +264,7 @@ class ActorHandle:
             accept=encoding,
             idempotency_key=self._options.idempotency_key,
             timeout=self._timeout(),
+            params=self._options.params,
         )
 
     async def _invoke(

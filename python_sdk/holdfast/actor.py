@@ -29,6 +29,7 @@ from typing_extensions import TypeVar
 from holdfast.errors import HoldfastError
 
 if TYPE_CHECKING:
+    from holdfast.connection import Connection
     from holdfast.context import Context
     from holdfast.event import Event
 
@@ -217,6 +218,7 @@ class Actor(Generic[S, C]):
     - `interleave` (False): turns interleave at `await`.
     - `reentrant` (False): a call that comes back to the actor it began at runs at once.
     - `durability` ("synced"): "buffered" answers before the disk has it.
+    - `hibernate_connections` (True): open connections do not keep the actor in memory.
     """
 
     sleep_timeout_s: ClassVar[float] = 30
@@ -226,10 +228,13 @@ class Actor(Generic[S, C]):
     reentrant: ClassVar[bool] = False
     durability: ClassVar[Durability] = "synced"
     mailbox_max: ClassVar[int | None] = None
+    hibernate_connections: ClassVar[bool] = True
 
     if TYPE_CHECKING:
         # A class, called for each new actor, or a value, copied for each.
         state: ClassVar[Any]
+        # The same for each connection.
+        conn_state: ClassVar[Any]
         vars: ClassVar[Any]
         # Declared events by name: see `Event`.
         events: ClassVar[Mapping[str, Event]]
@@ -251,6 +256,19 @@ class Actor(Generic[S, C]):
 
     async def on_destroy(self, c: Context[Any, Any]) -> None:
         """Runs in the turn that deletes the actor."""
+
+    async def on_before_connect(self, c: Context[Any, Any], params: Any) -> None:
+        """Lets a client in, or raises to reject it; may change nothing."""
+
+    async def create_conn_state(self, c: Context[Any, Any], params: Any) -> C:
+        """Makes the state of a new connection; raises to reject it; may change nothing."""
+        raise HoldfastError(f"{type(self).__name__} does not define create_conn_state")
+
+    async def on_connect(self, c: Context[Any, Any], conn: Connection[C]) -> None:
+        """Runs in the turn that opens a connection; raises to reject it."""
+
+    async def on_disconnect(self, c: Context[Any, Any], conn: Connection[C]) -> None:
+        """Runs once for each connection that was opened, when it is over."""
 
     def on_state_change(self, c: Context[Any, Any], state: S) -> None:
         """Runs once at the end of a turn that changed the state; its own changes count."""
@@ -276,6 +294,7 @@ class Actor(Generic[S, C]):
         idempotency_key: str | None = None,
         timeout: float | None = None,
         encoding: str | int | None = None,
+        params: Any = None,
     ) -> Self:
         """A handle of the same actor with options for its calls."""
         self._no_handle("with_options")
@@ -320,6 +339,10 @@ HOOKS = frozenset(
         "create_vars",
         "on_wake",
         "on_destroy",
+        "on_before_connect",
+        "create_conn_state",
+        "on_connect",
+        "on_disconnect",
         "on_state_change",
         "on_before_action_response",
         "migrate_state",
@@ -334,5 +357,6 @@ OPTIONS = frozenset(
         "reentrant",
         "durability",
         "mailbox_max",
+        "hibernate_connections",
     }
 )

@@ -56,6 +56,7 @@ class Handle(Generic[A]):
         idempotency_key: str | None = None,
         timeout: float | None = None,
         encoding: str | int | None = None,
+        params: Any = None,
     ) -> Handle[A]:
         """The same actor with these options; those that are None stay as they are.
 
@@ -63,9 +64,10 @@ class Handle(Generic[A]):
         one with the first one's answer for 24 hours. `timeout` is the deadline of a call
         with all its retries in seconds; `math.inf` for none. `encoding` is that of
         arguments and results, a member of `holdfast.payload.Encoding` or its name, "json".
+        `params` are what the actor's hooks of connections are given, at most 4 KiB.
         """
         changed = self._handle.with_options(
-            idempotency_key=idempotency_key, timeout=timeout, encoding=encoding
+            idempotency_key=idempotency_key, timeout=timeout, encoding=encoding, params=params
         )
         return Handle(self._runner, changed)
 
@@ -194,20 +196,32 @@ class Client:
         self._client.register(cls, name)
 
     @overload
-    def get(self, actor: type[A], key: Key = ()) -> Handle[A]: ...
+    def get(self, actor: type[A], key: Key = (), *, params: Any = None) -> Handle[A]: ...
     @overload
-    def get(self, actor: str, key: Key = ()) -> Handle[Any]: ...
-    def get(self, actor: Any, key: Key = ()) -> Handle[Any]:
-        """A handle of an actor that exists."""
-        return self._wrap(self._client.get(actor, key))
+    def get(self, actor: str, key: Key = (), *, params: Any = None) -> Handle[Any]: ...
+    def get(self, actor: Any, key: Key = (), *, params: Any = None) -> Handle[Any]:
+        """A handle of an actor that exists.
+
+        `params` are what the actor's hooks of connections are given, at most 4 KiB.
+        """
+        return self._wrap(self._client.get(actor, key, params=params))
 
     @overload
-    def get_or_create(self, actor: type[A], key: Key = (), *, input: Any = None) -> Handle[A]: ...
+    def get_or_create(
+        self, actor: type[A], key: Key = (), *, input: Any = None, params: Any = None
+    ) -> Handle[A]: ...
     @overload
-    def get_or_create(self, actor: str, key: Key = (), *, input: Any = None) -> Handle[Any]: ...
-    def get_or_create(self, actor: Any, key: Key = (), *, input: Any = None) -> Handle[Any]:
-        """A handle of an actor that its first call creates when it is missing."""
-        return self._wrap(self._client.get_or_create(actor, key, input=input))
+    def get_or_create(
+        self, actor: str, key: Key = (), *, input: Any = None, params: Any = None
+    ) -> Handle[Any]: ...
+    def get_or_create(
+        self, actor: Any, key: Key = (), *, input: Any = None, params: Any = None
+    ) -> Handle[Any]:
+        """A handle of an actor that its first call creates when it is missing.
+
+        `params` are what the actor's hooks of connections are given, at most 4 KiB.
+        """
+        return self._wrap(self._client.get_or_create(actor, key, input=input, params=params))
 
     @overload
     def create(
@@ -216,6 +230,7 @@ class Client:
         key: Key = (),
         *,
         input: Any = None,
+        params: Any = None,
         idempotency_key: str | None = None,
         timeout: float | None = None,
     ) -> Handle[A]: ...
@@ -226,6 +241,7 @@ class Client:
         key: Key = (),
         *,
         input: Any = None,
+        params: Any = None,
         idempotency_key: str | None = None,
         timeout: float | None = None,
     ) -> Handle[Any]: ...
@@ -235,6 +251,7 @@ class Client:
         key: Key = (),
         *,
         input: Any = None,
+        params: Any = None,
         idempotency_key: str | None = None,
         timeout: float | None = None,
     ) -> Handle[Any]:
@@ -243,17 +260,22 @@ class Client:
         The handle is of this very actor: it does not find a later one of the same key.
         """
         made = self._client.create(
-            actor, key, input=input, idempotency_key=idempotency_key, timeout=timeout
+            actor,
+            key,
+            input=input,
+            params=params,
+            idempotency_key=idempotency_key,
+            timeout=timeout,
         )
         return self._wrap(self._runner.run(made))
 
     @overload
-    def get_for_id(self, actor: type[A], actor_id: str) -> Handle[A]: ...
+    def get_for_id(self, actor: type[A], actor_id: str, *, params: Any = None) -> Handle[A]: ...
     @overload
-    def get_for_id(self, actor: str, actor_id: str) -> Handle[Any]: ...
-    def get_for_id(self, actor: Any, actor_id: str) -> Handle[Any]:
+    def get_for_id(self, actor: str, actor_id: str, *, params: Any = None) -> Handle[Any]: ...
+    def get_for_id(self, actor: Any, actor_id: str, *, params: Any = None) -> Handle[Any]:
         """A handle of the actor with this id."""
-        return self._wrap(self._client.get_for_id(actor, actor_id))
+        return self._wrap(self._client.get_for_id(actor, actor_id, params=params))
 
     def list(
         self,

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeAlias
 
 from typing_extensions import TypeVar
 
+from holdfast.connection import Connection, ConnectionHost, Connections
+
 if TYPE_CHECKING:
     from holdfast.client import BaseClient
 
@@ -29,7 +31,7 @@ Entries: TypeAlias = list[tuple[Any, str | bytes]]
 """Keys (text or bytes, as asked) with their values, in key order."""
 
 
-class Host(Protocol):
+class Host(ConnectionHost, Protocol):
     """What a runner provides to the contexts of one actor."""
 
     @property
@@ -192,6 +194,18 @@ class Context(Generic[S, C]):
     def vars(self) -> Any:
         """In-memory data of this activation; not rolled back, lost on sleep."""
         return self._host.vars
+
+    @property
+    def conn(self) -> Connection[C] | Any:
+        """The connection that the call was made on, or that a call without one is for
+        its own length; None where there is none: in timers, sends and hooks of the actor."""
+        ref = self._host.current_conn()
+        return None if ref is None else Connection[C](self._host, ref)
+
+    @property
+    def conns(self) -> Connections[C]:
+        """The open connections of this actor."""
+        return Connections(self._host)
 
     @property
     def kv(self) -> Kv:

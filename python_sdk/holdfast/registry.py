@@ -117,8 +117,10 @@ class ActorType:
             hook for hook in HOOKS if getattr(cls, hook) is not getattr(Actor, hook)
         )
         self._static: Any = getattr(cls, "state", None)
+        self._static_conn: Any = getattr(cls, "conn_state", None)
         self.has_vars: bool = getattr(cls, "vars", None) is not None
         self.state_codec: StateCodec | None = self._make_codec()
+        self.conn_codec: StateCodec | None = self._make_conn_codec()
         self._input: Any = self._input_type()
         try:
             self._input_decoder = payload.decoder(self._input)
@@ -134,6 +136,16 @@ class ActorType:
         if isinstance(self._static, type):
             return self._static()
         return copy.deepcopy(self._static)
+
+    @property
+    def has_static_conn_state(self) -> bool:
+        """Whether every connection begins with the same state."""
+        return self._static_conn is not None
+
+    def make_conn_state(self) -> Any:
+        """The state of a new connection of a class with static connection state."""
+        static = self._static_conn
+        return static() if isinstance(static, type) else copy.deepcopy(static)
 
     def make_vars(self) -> Any:
         """New vars of a class with static vars."""
@@ -162,25 +174,39 @@ class ActorType:
         }
 
     def _make_codec(self) -> StateCodec | None:
-        kind = _declared_state(self.cls)
-        if self._static is not None:
+        return self._codec_of("state", "create_state", 0, self._static, self.make_state)
+
+    def _make_conn_codec(self) -> StateCodec | None:
+        return self._codec_of(
+            "conn_state", "create_conn_state", 1, self._static_conn, self.make_conn_state
+        )
+
+    def _codec_of(
+        self, attribute: str, hook: str, parameter: int, static: Any, make: Callable[[], Any]
+    ) -> StateCodec | None:
+        """The codec of a state that is given by an attribute, or made by a hook; its type
+        is a type parameter of Actor, or else what those say. None when there is none."""
+        kind = _declared_type(self.cls, parameter)
+        if static is not None:
             if kind is None:
-                static = self._static
                 kind = static if isinstance(static, type) else type(static)
-        elif self.has_hook("create_state"):
-            kind = self._hook_type("create_state", "return") if kind is None else kind
+        elif self.has_hook(hook):
+            kind = self._hook_type(hook, "return") if kind is None else kind
         elif kind is not None:
+            noun = "state" if parameter == 0 else "connection-state"
             raise refusal(
-                self.cls, "state", "a state type is declared, but neither state nor create_state"
+                self.cls,
+                attribute,
+                f"a {noun} type is declared, but neither {attribute} nor {hook}",
             )
         else:
             return None
         try:
-            codec = StateCodec(kind)
-            if self._static is not None:
-                codec.encode(self.make_state())
+            codec = StateCodec(kind, attribute)
+            if static is not None:
+                codec.encode(make())
         except (TypeError, HoldfastError) as error:
-            raise refusal(self.cls, "state", str(error)) from error
+            raise refusal(self.cls, attribute, str(error)) from error
         return codec
 
     def _input_type(self) -> Any:
@@ -267,8 +293,9 @@ def collect_actions(cls: type[Actor[Any, Any]]) -> dict[str, ActionSpec]:
     return result
 
 
-def _declared_state(cls: type) -> Any:
-    """The S of Actor[S, C] as the bases of a class fill it in; None where it is left open."""
-    parameter = Actor.__parameters__[0]  # type: ignore[attr-defined]
+def _declared_type(cls: type, index: int) -> Any:
+    """A type parameter of Actor[S, C] as the bases of a class fill it in; None where it is
+    left open."""
+    parameter = Actor.__parameters__[index]  # type: ignore[attr-defined]
     kind = environments(cls).get(Actor, {}).get(parameter, Any)
     return None if kind is Any or isinstance(kind, typing.TypeVar) else kind

@@ -1,4 +1,4 @@
-"""The stored form of an actor's state: MessagePack of one type.
+"""The stored form of the state of an actor or a connection: MessagePack of one type.
 
 Invariant: what is stored decodes to an equal state. The encoding is read back and
 compared, and what would come back as something else (a tuple in a list's place, a dict
@@ -21,10 +21,12 @@ from holdfast.payload import dec_hook, enc_hook
 class StateCodec:
     """Encodes and decodes the state of one class; raises TypeError for a type it cannot."""
 
-    __slots__ = ("_decoder", "_encoder", "type", "untyped")
+    __slots__ = ("_decoder", "_encoder", "_root", "type", "untyped")
 
-    def __init__(self, type: Any) -> None:
+    def __init__(self, type: Any, root: str = "state") -> None:
         self.type: Any = type
+        # What paths in errors begin with.
+        self._root = root
         self._encoder = msgspec.msgpack.Encoder(enc_hook=enc_hook)
         self._decoder = msgspec.msgpack.Decoder(type, dec_hook=dec_hook)
         # A pydantic model reads its fields its own way, so it is compared as well.
@@ -35,12 +37,12 @@ class StateCodec:
         try:
             data = self._encoder.encode(state)
         except Exception as error:
-            path, part = locate(state, "state", self._fails)
+            path, part = locate(state, self._root, self._fails)
             raise EncodeError(self._reason(part, error), path) from error
         copy = self._read_back(data)
         # Comparing is quick where the values are equal, which they are but for mistakes.
         if self.untyped or copy != state:
-            found = difference(state, copy, "state", typed=not self.untyped)
+            found = difference(state, copy, self._root, typed=not self.untyped)
             if found is not None:
                 path, before, after = found
                 raise EncodeError(self._explain(before, after), path)
@@ -51,7 +53,7 @@ class StateCodec:
         try:
             return self._decoder.decode(data)
         except Exception as error:
-            raise DecodeError(str(error) or type(error).__name__, "state") from error
+            raise DecodeError(str(error) or type(error).__name__, self._root) from error
 
     def _fails(self, part: Any) -> bool:
         try:
@@ -76,7 +78,7 @@ class StateCodec:
             return self._decoder.decode(data)
         except Exception as error:
             message, _, path = str(error).partition(" - at ")
-            raise EncodeError(message, "state" + path.strip("`").removeprefix("$")) from error
+            raise EncodeError(message, self._root + path.strip("`").removeprefix("$")) from error
 
     def _explain(self, before: Any, after: Any) -> str:
         ours, theirs = type(before).__qualname__, type(after).__qualname__

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import AsyncIterator
 
 import msgspec
@@ -14,50 +13,11 @@ from holdfast.v1 import actor_pb2, kv_service_pb2
 from holdfast_server.app import Server
 from holdfast_server.config import load
 from holdfast_server.core.ids import Address
-from holdfast_server.store.faults import FaultyStore
 from holdfast_server.store.keys import Kind, directory_key, kind_range, state_key
-from holdfast_server.store.memory import MemoryStore
 from holdfast_server.store.v1 import records_pb2 as records
 from tests.server.actors import Counter, registry
+from tests.server.held_store import HeldStore
 from tests.server.probe import until
-
-
-class HeldStore(FaultyStore):
-    """A store whose next sync waits, in its own thread, until it is let go."""
-
-    def __init__(self) -> None:
-        super().__init__(MemoryStore())
-        self._reached = threading.Event()
-        self._change = threading.Condition()
-        self._held = False
-        self._passes = 0
-        self.before_sync = self._wait
-
-    def hold(self) -> None:
-        self._reached.clear()
-        self._held = True
-
-    def let_go(self) -> None:
-        with self._change:
-            self._held = False
-            self._change.notify()
-
-    def let_one_go(self) -> None:
-        """The sync that waits goes on; the next one will wait."""
-        self._reached.clear()
-        with self._change:
-            self._passes += 1
-            self._change.notify()
-
-    async def reached(self) -> None:
-        """Return once a sync waits."""
-        await asyncio.to_thread(self._reached.wait)
-
-    def _wait(self) -> None:
-        with self._change:
-            self._reached.set()
-            self._change.wait_for(lambda: not self._held or self._passes)
-            self._passes = max(self._passes - 1, 0)
 
 
 @pytest.fixture

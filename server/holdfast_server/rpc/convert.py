@@ -167,6 +167,7 @@ class Converter:
             key=self.idempotency(request, context),
             deadline=self.deadline(context),
             trace=trace_of(context),
+            params=self.value(request.params, "params", self._limits.params_bytes_max),
         )
 
 

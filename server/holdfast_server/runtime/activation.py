@@ -21,6 +21,7 @@ from holdfast_server.core.ids import Address, make_actor_id
 from holdfast_server.core.mailbox import Mailbox, MailboxFull, Mode
 from holdfast_server.core.values import Durability, Value
 from holdfast_server.core.waits import find_cycle
+from holdfast_server.runtime.connections import has_rows
 from holdfast_server.runtime.deadline import Expiring
 from holdfast_server.runtime.runners.api import ActorInfo, Instance
 from holdfast_server.runtime.turn import ReplyWriter, Turn
@@ -31,6 +32,7 @@ from holdfast_server.store.v1 import records_pb2 as records
 if TYPE_CHECKING:
     from holdfast_server.core.event_log import EventLog
     from holdfast_server.core.replies import ReplyTable
+    from holdfast_server.runtime.connections import Table
     from holdfast_server.runtime.node import Node
 
 log = logging.getLogger("holdfast.actor")
@@ -52,6 +54,7 @@ class Activation:
     __slots__ = (
         "actor_id",
         "address",
+        "connections",
         "dropped",
         "epoch",
         "event_log",
@@ -78,6 +81,8 @@ class Activation:
         self.replies: ReplyTable | None = None
         # The sums of its events, read when it first emits one.
         self.event_log: EventLog | None = None
+        # The actor's connections; None while nobody has asked.
+        self.connections: Table | None = None
         # While the actor is created or woken.
         self.start: Start | None = None
         # Number of this activation's last commit: what its readers may have seen.
@@ -297,7 +302,7 @@ class Activation:
                     on_created(batch, now_ms)
             if turn.destroyed:
                 self.put_destruction(turn, batch)
-            if batch or turn.emitted is not None:
+            if batch or turn.emitted is not None or turn.afters:
                 self.commit(batch, turn)
         except BaseException as error:
             if created:
@@ -330,9 +335,11 @@ class Activation:
     # Commits
 
     def put_state(self, turn: Turn, batch: Batch) -> None:
-        """Add the state, if the turn changed it."""
+        """Add the state, if the turn changed it, and those of connections."""
         instance = turn.instance
         assert instance is not None
+        if turn.changes is not None:
+            turn.changes.put_states(batch)
         state = instance.take_state(turn)
         if state is not None:
             version, data = state
@@ -341,7 +348,9 @@ class Activation:
 
     def put_destruction(self, turn: Turn, batch: Batch) -> None:
         """Delete what the actor owns; replies and sends under way outlive it."""
-        actor_id = turn.gone = self.actor_id
+        actor_id, links = self.actor_id, self.node.links
+        turn.gone = actor_id
+        turn.after(lambda: links.end_actor(actor_id))
         self.node.event_logs.put_destruction(self, batch)
         self.node.reply_sweep.note_destroyed(self, batch)
         batch.delete(keys.directory_key(self.address))
@@ -350,6 +359,10 @@ class Activation:
         batch.delete(keys.kv_usage_key(actor_id))
         prefix = keys.kv_key(actor_id, b"")
         batch.delete_range(prefix, keys.prefix_end(prefix))
+        if has_rows(self):
+            for prefix in (keys.connection_prefix(actor_id), keys.message_prefix(actor_id)):
+                batch.delete_range(prefix, keys.prefix_end(prefix))
+        self.connections = None
         self.actor_id = b""
         self.instance = None
 
@@ -380,6 +393,8 @@ class Activation:
             raise
         node = self.node
         future: asyncio.Future[Durability] = node.loop.create_future()
+        lanes, turn.lanes = turn.lanes, None
+        afters, turn.afters = turn.afters, None
         emitted, turn.emitted = turn.emitted, None
         actor_id, gone = turn.actor_id, turn.gone
         if emitted is not None and not batch:
@@ -390,11 +405,12 @@ class Activation:
         if batch:
             done = Durability.BUFFERED if buffered else Durability.SYNCED
         elif self.last_commit <= node.committer.synced:
+            for act in afters or ():
+                act()
             future.set_result(Durability.NONE)
             return future
         else:
             done = Durability.NONE
-        lanes, turn.lanes = turn.lanes, None
         watched: object = None
 
         def release(error: HoldfastError | None) -> None:
@@ -403,6 +419,9 @@ class Activation:
             if error is None and lanes is not None:
                 for lane in lanes:
                     node.outbox.wake(lane)
+            if error is None and afters is not None:
+                for act in afters:
+                    act()
             if error is None and emitted is not None:
                 node.audiences.publish(actor_id, emitted)
             if error is None and gone:

@@ -129,7 +129,8 @@ class Catalog:
         now, dropped = self._node.loop.time(), 0
         # One pass: to look for the first again and again would meet every removed one.
         for address, activation in list(islice(self._by_address.items(), count)):
-            if activation.users or now - activation.last_used < activation.info.sleep_timeout_s:
+            idle_s = now - activation.last_used
+            if self._is_used(activation) or idle_s < activation.info.sleep_timeout_s:
                 del self._by_address[address]
                 self._by_address[address] = activation
                 continue
@@ -137,13 +138,20 @@ class Catalog:
             dropped += 1
         return dropped
 
+    def _is_used(self, activation: Activation) -> bool:
+        """Whether a call refers to it, or a client whose connection keeps it awake."""
+        if activation.users:
+            return True
+        hibernates = activation.info.hibernate_connections
+        return not hibernates and self._node.links.attached(activation.actor_id) > 0
+
     def _make_room(self) -> None:
         """Drop the longest idle of the next few that are idle, if any is."""
         idle: list[Activation] = []
         for address, activation in list(islice(self._by_address.items(), _SWEEP_MAX)):
             del self._by_address[address]
             self._by_address[address] = activation
-            if not activation.users:
+            if not self._is_used(activation):
                 idle.append(activation)
                 if len(idle) == _COMPARED_MAX:
                     break

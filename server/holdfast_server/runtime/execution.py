@@ -19,6 +19,7 @@ from holdfast_server.core.errors import HoldfastError
 from holdfast_server.core.mailbox import Mode
 from holdfast_server.core.trace import Cause
 from holdfast_server.core.values import Durability, Value
+from holdfast_server.runtime.connections import Conn, conn_of, table_of
 from holdfast_server.runtime.deadline import run_until
 from holdfast_server.runtime.turn import ReplyWriter, Turn
 from holdfast_server.store import keys
@@ -47,9 +48,14 @@ _SAW_NOTHING = frozenset(
 
 
 async def run_action(
-    activation: Activation, call: Call, action: ActionInfo, reply: ReplyWriter | None
+    activation: Activation,
+    call: Call,
+    action: ActionInfo,
+    reply: ReplyWriter | None,
+    visitor: Conn | None = None,
 ) -> Answer:
-    """Run an action that answers once; `reply` is where a keyed call's answer goes."""
+    """Run an action that answers once; `reply` is where a keyed call's answer goes,
+    `visitor` its short-lived connection, if that has been made."""
     turn, origin = make_turn(activation, call, action), origin_of(call)
     try:
         await activation.hold(turn, origin)
@@ -62,6 +68,7 @@ async def run_action(
                     turn, origin, create=call.target.create, value=call.target.input, reply=reply
                 )
             turn.begin(activation.instance, activation.actor_id, reply, call.sent)
+            turn.conn = visitor or connection_of(activation, call)
             value = await _invoke(activation, turn, call)
             durable = await finish(activation, turn, value, buffered=action.buffered)
         except BaseException as error:
@@ -104,6 +111,8 @@ async def _invoke(activation: Activation, turn: Turn, call: Call) -> Value:
     """Run the handler within the deadline; a failure is rolled back at once."""
     assert turn.instance is not None
     try:
+        if visits(activation, call) and turn.mode is not Mode.READ_ONLY:
+            return await run_until(_visit(turn, call), turn.deadline)
         result = turn.instance.invoke(turn, call)
         if isinstance(result, Value):
             return result
@@ -111,6 +120,39 @@ async def _invoke(activation: Activation, turn: Turn, call: Call) -> Value:
     except BaseException as error:
         fail(activation, turn, error)
         raise
+
+
+async def _visit(turn: Turn, call: Call) -> Value:
+    """An action between the hooks of its short-lived connection: one turn, one batch."""
+    instance, conn = turn.instance, conn_of(turn)
+    assert instance is not None
+    assert conn is not None
+    await instance.on_connect(turn, conn)
+    result = instance.invoke(turn, call)
+    value = result if isinstance(result, Value) else await result
+    await instance.on_disconnect(turn, conn)
+    return value
+
+
+def visits(activation: Activation, call: Call) -> bool:
+    """Whether hooks run for the short-lived connection of a call."""
+    hooks = activation.info.connect_hooks
+    if not (hooks.on_connect or hooks.on_disconnect):
+        return False
+    return call.sent is None and call.connection is None
+
+
+def connection_of(activation: Activation, call: Call) -> Conn | Call | None:
+    """The connection that a call is made on; the call itself, if it gets one of its own
+    when it asks for it; None for a send."""
+    if call.connection is not None:
+        conn = table_of(activation).rows.get(call.connection)
+        if conn is None:
+            raise HoldfastError(errors.CONNECTION_NOT_FOUND)
+        if conn.closing:
+            raise HoldfastError(errors.CONNECTION_CLOSED, conn.reason or None)
+        return conn
+    return call if call.sent is None else None
 
 
 async def finish(
@@ -156,6 +198,9 @@ def fail(activation: Activation, turn: Turn, error: BaseException) -> None:
         except HoldfastError as cause:
             log.error("state of %s after a failed turn: %s", activation.address, cause)
             instance.rollback(turn)
+        else:
+            if turn.changes is not None:
+                turn.changes.keep_states()
     else:
         instance.rollback(turn)
     _put_error(batch, turn.reply, error, turn.actor_id)

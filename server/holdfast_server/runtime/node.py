@@ -18,7 +18,8 @@ from google.protobuf.message import Message
 from holdfast_server.core import errors
 from holdfast_server.core.call import Answer, Call, Target
 from holdfast_server.core.errors import HoldfastError, invalid
-from holdfast_server.core.events import Subscribe
+from holdfast_server.core.events import Connect, Subscribe
+from holdfast_server.core.ids import Address
 from holdfast_server.core.limits import Limits
 from holdfast_server.core.values import Value
 from holdfast_server.runtime import lifecycle
@@ -26,19 +27,28 @@ from holdfast_server.runtime.activation import Activation
 from holdfast_server.runtime.audience import Audiences, Subscriber
 from holdfast_server.runtime.catalog import Catalog
 from holdfast_server.runtime.committer import Committer
+from holdfast_server.runtime.connecting import (
+    DISCONNECT,
+    call_of_connect,
+    end_connection,
+    open_connection,
+    resume_connection,
+)
 from holdfast_server.runtime.dead_letters import DeadLetters
 from holdfast_server.runtime.environment import Environment
 from holdfast_server.runtime.event_log import EventLogs
 from holdfast_server.runtime.event_sweep import EventSweep
 from holdfast_server.runtime.execution import run_action
 from holdfast_server.runtime.keyed import Flight, Identity, run_keyed
+from holdfast_server.runtime.links import Links, NodeLink
 from holdfast_server.runtime.outbox import Outbox
-from holdfast_server.runtime.readers import Reader
+from holdfast_server.runtime.readers import Peer, Reader
 from holdfast_server.runtime.recovery import Recovery
 from holdfast_server.runtime.reply_sweep import ReplySweep
 from holdfast_server.runtime.runners.api import Runner
 from holdfast_server.runtime.streams import stream_action
 from holdfast_server.runtime.subscribing import call_of, check_request, subscribe
+from holdfast_server.runtime.visiting import has_hooks, run_visit
 from holdfast_server.store import keys
 from holdfast_server.store.api import CorruptRecordError, Store, StoreError
 from holdfast_server.store.decode import decode
@@ -94,6 +104,7 @@ class Node:
         self.event_logs = EventLogs(self)
         self.event_sweep = EventSweep(self)
         self.audiences = Audiences(self)
+        self.links = Links(self)
 
     def start(self, runner: Runner) -> None:
         self.runner = runner
@@ -101,6 +112,7 @@ class Node:
         self.event_sweep.start()
         self.catalog.start()
         self.outbox.start()
+        self.links.start()
 
     # What rpc and gateway ask for
 
@@ -111,10 +123,11 @@ class Node:
             action = activation.info.action(call.action)
             if action.streaming:
                 raise HoldfastError(errors.ACTION_WRONG_KIND)
+            run = run_visit if has_hooks(activation, call) else run_action
             if call.key is None or action.read_only:
-                return await run_action(activation, call, action, None)
+                return await run(activation, call, action, None)
             return await run_keyed(
-                activation, call, lambda reply: run_action(activation, call, action, reply)
+                activation, call, lambda reply: run(activation, call, action, reply)
             )
         finally:
             self._end(activation)
@@ -138,6 +151,41 @@ class Node:
         activation = await self._begin(call_of(request))
         try:
             return await subscribe(activation, request, reader)
+        finally:
+            self._end(activation)
+
+    async def connect(self, request: Connect, peer: Peer) -> NodeLink:
+        """Open a connection for `peer`, or attach it to one that is open; see
+        SessionService.OpenSession. Returns when the peer has been told."""
+        call = call_of_connect(request)
+        activation = await self._begin(call)
+        try:
+            open_or_resume = open_connection if request.resume is None else resume_connection
+            return await open_or_resume(activation, call, request, peer)
+        finally:
+            self._end(activation)
+
+    async def disconnect(
+        self,
+        actor_id: bytes,
+        connection_id: bytes,
+        reason: str,
+        *,
+        unless_attached: bool = False,
+    ) -> None:
+        """End a connection, durably; nothing if it is over, or if a client is there and
+        must not be."""
+        await self.ready()
+        record = self.decode(records.ActorRecord, keys.actor_key(actor_id))
+        if record is None:
+            return
+        address = Address(record.namespace, record.name, tuple(record.key))
+        call = Call(target=Target(address=address), action=DISCONNECT)
+        activation = await self._begin(call)
+        try:
+            await end_connection(
+                activation, actor_id, connection_id, reason, unless_attached=unless_attached
+            )
         finally:
             self._end(activation)
 
@@ -334,6 +382,7 @@ class Node:
             if cut is not None:
                 await cut()
         self.outbox.stop()
+        await self.links.drain()
         if not self.committer.failed:
             try:
                 await asyncio.wait_for(self.committer.barrier(), _LAST_SYNC_S)

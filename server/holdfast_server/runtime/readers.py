@@ -9,6 +9,7 @@ credit is positive before a delivery and may be negative after it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -60,6 +61,16 @@ class Link(Protocol):
     @property
     def address(self) -> Address: ...
 
+    def when_open(self, act: Callable[[], None]) -> None:
+        """Call `act` right after `Peer.connected` and before the first message; at once
+        if the connection is open, never if it is rejected."""
+        ...
+
+    def when_ended(self, act: Callable[[HoldfastError], None]) -> None:
+        """Call `act` when the connection is over, or rejected, before `Peer.closed`. The
+        subscriptions that belong to a connection end by this."""
+        ...
+
     def grant(self, count: int) -> None:
         """The client has taken `count` bytes of messages."""
         ...
@@ -79,6 +90,15 @@ class Link(Protocol):
 
 class Peer(Protocol):
     """The transport's side of a connection."""
+
+    async def opening(self, link: Link) -> None:
+        """The client was let in, and on_connect is about to run; not for a resume.
+
+        The initial subscriptions are made here, as `Subscribe.connection`, so that they
+        get what on_connect broadcasts; they may deliver once `Link.when_open` says so.
+        What this raises rejects the connection.
+        """
+        ...
 
     def connected(self, link: Link) -> None:
         """It is open and durable: the first thing that the client hears of it."""

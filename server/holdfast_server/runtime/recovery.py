@@ -64,6 +64,7 @@ class Recovery:
             if reopened:
                 node.audiences.restart()
                 node.outbox.restart()
+                node.links.restart()
                 return
             await asyncio.sleep(node.limits.store_reopen_s)
 

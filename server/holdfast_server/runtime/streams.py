@@ -16,21 +16,26 @@ from contextlib import aclosing
 from holdfast_server.core import errors
 from holdfast_server.core.call import Answer, Call
 from holdfast_server.core.errors import HoldfastError
+from holdfast_server.core.mailbox import Mode
 from holdfast_server.core.values import Durability, Value
 from holdfast_server.runtime.activation import Activation
+from holdfast_server.runtime.connections import Conn, conn_of
 from holdfast_server.runtime.deadline import run_until
 from holdfast_server.runtime.execution import (
     check_target,
+    connection_of,
     fail,
     finish,
     make_turn,
     mode_of,
     origin_of,
     settle,
+    visits,
 )
 from holdfast_server.runtime.keyed import claim_key
 from holdfast_server.runtime.runners.api import ActionInfo, Instance, StreamRun
 from holdfast_server.runtime.turn import ReplyWriter, Turn
+from holdfast_server.runtime.visiting import enter, has_hooks
 
 log = logging.getLogger("holdfast.actor")
 
@@ -73,8 +78,18 @@ class _Stream:
         self._origin = origin_of(call)
         self._run: StreamRun | None = None
         self._instance: Instance | None = None
+        # Its connection, which all its turns share; connections whose state an earlier
+        # step used, since the handler may have kept it.
+        self._conn: Conn | Call | None = None
+        self._used: dict[bytes, Conn] = {}
+        # Whether the hooks run in its turns; whether on_connect has, and on_disconnect
+        # has not.
+        self._visits = visits(activation, call) and not action.read_only
+        self._inside = False
 
     async def items(self) -> AsyncGenerator[Value, None]:
+        if has_hooks(self._activation, self._call):
+            self._conn = await enter(self._activation, self._call, self._action, self._reply)
         try:
             while True:
                 item, durable = await self._next()
@@ -83,7 +98,7 @@ class _Stream:
                     return
                 yield item
         finally:
-            if self._run is not None and not self._run.ended:
+            if self._run is not None and (self._inside or not self._run.ended):
                 await self._close(self._run)
 
     async def _next(self) -> tuple[Value | None, asyncio.Future[Durability]]:
@@ -99,8 +114,10 @@ class _Stream:
                 elif activation.instance is not self._instance:
                     raise HoldfastError(errors.ACTOR_DESTROYED)
                 turn.begin(self._instance, activation.actor_id, self._reply)
+                self._begin(turn)
                 item = await self._step(turn)
                 durable = await finish(activation, turn, item, buffered=self._action.buffered)
+                self._inside = self._visits and item is not None
         except HoldfastError as error:
             await settle(activation, turn, error, self._reply)
             raise
@@ -120,13 +137,37 @@ class _Stream:
         assert self._instance is not None
         self._run = self._instance.open_stream(self._call)
 
+    def _begin(self, turn: Turn) -> None:
+        turn.conn = self._conn or connection_of(self._activation, self._call)
+        if self._used and turn.mode is not Mode.READ_ONLY:
+            turn.connections.used.update(self._used)
+
     async def _step(self, turn: Turn) -> Value | None:
         assert self._run is not None
+        step = self._visit_step if self._visits else self._run.step
         try:
-            return await run_until(self._run.step(turn), turn.deadline)
+            return await run_until(step(turn), turn.deadline)
         except BaseException as error:
             fail(self._activation, turn, error)
             raise
+        finally:
+            self._conn = turn.conn
+            if turn.changes is not None:
+                self._used = turn.changes.used
+
+    async def _visit_step(self, turn: Turn) -> Value | None:
+        """A step between the hooks of the stream's own connection."""
+        conn, run = conn_of(turn), self._run
+        assert turn.instance is not None
+        assert conn is not None
+        assert run is not None
+        if not self._inside:
+            await turn.instance.on_connect(turn, conn)
+        item = await run.step(turn)
+        if item is None:
+            self._inside = False
+            await turn.instance.on_disconnect(turn, conn)
+        return item
 
     async def _close(self, run: StreamRun) -> None:
         """The reader has gone: let the handler's `finally` run, as a turn.
@@ -143,6 +184,7 @@ class _Stream:
             async with activation.holding(turn, None):
                 if activation.instance is self._instance:
                     turn.begin(self._instance, activation.actor_id)
+                    turn.conn = self._conn
                     closed = True
                     await self._close_in(turn, run)
         except HoldfastError as error:
@@ -150,12 +192,21 @@ class _Stream:
                 "the end of stream %s of %s: %s", self._call.action, activation.address, error
             )
         finally:
-            if not closed:
+            if not closed and not run.ended:
                 await run.close(None)
 
     async def _close_in(self, turn: Turn, run: StreamRun) -> None:
+        async def close() -> None:
+            if not run.ended:
+                await run.close(turn)
+            if self._inside:
+                conn = conn_of(turn)
+                assert turn.instance is not None
+                assert conn is not None
+                await turn.instance.on_disconnect(turn, conn)
+
         try:
-            await run_until(run.close(turn), turn.deadline)
+            await run_until(close(), turn.deadline)
         except BaseException as error:
             fail(self._activation, turn, error)
             raise

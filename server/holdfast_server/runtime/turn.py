@@ -1,15 +1,15 @@
 """One turn: what it has done so far, kept apart until it commits.
 
-A Turn collects effects: KV writes (seen by its own reads), sends, destruction;
-the state stays with the runner's instance. `take` turns them into store writes.
-Nothing here touches the store but to read. A turn that has ended refuses
-everything with `no_turn`; a read-only one refuses every change.
+A Turn collects effects: KV writes (seen by its own reads), sends, what it does to
+connections, destruction; the state stays with the runner's instance. `take` turns
+them into store writes. Nothing here touches the store but to read. A turn that has
+ended refuses everything with `no_turn`; a read-only one refuses every change.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Protocol
 
 from holdfast_server.core import errors
@@ -17,11 +17,13 @@ from holdfast_server.core.errors import HoldfastError
 from holdfast_server.core.mailbox import Mode
 from holdfast_server.core.trace import Cause, TraceContext
 from holdfast_server.core.waits import Holder
+from holdfast_server.runtime.connections import Changes, Conn
 from holdfast_server.runtime.kv import KvView
 from holdfast_server.store.api import Batch
 from holdfast_server.store.v1 import records_pb2 as records
 
 if TYPE_CHECKING:
+    from holdfast_server.core.call import Call
     from holdfast_server.core.events import Emission
     from holdfast_server.core.ids import Address
     from holdfast_server.core.values import Durability, Value
@@ -54,8 +56,11 @@ class Turn:
         "activation",
         "actor_id",
         "admitted",
+        "afters",
         "cause",
+        "changes",
         "committed",
+        "conn",
         "creating",
         "deadline",
         "destroyed",
@@ -111,6 +116,12 @@ class Turn:
         self.emissions: list[Emission] | None = None
         self.emitted_bytes = 0
         self.emitted: Emissions | None = None
+        # What to do once everything up to the next commit is durable.
+        self.afters: list[Callable[[], None]] | None = None
+        # The connection it is for, or the call that gets one when it asks; what it does
+        # to connections.
+        self.conn: Conn | Call | None = None
+        self.changes: Changes | None = None
         self.destroyed = False
         # The actor whose end its commit is.
         self.gone = b""
@@ -226,6 +237,20 @@ class Turn:
         emissions.append(emission)
         self.emissions = emissions
 
+    @property
+    def connections(self) -> Changes:
+        """The connections as this turn sees them."""
+        self.check_read()
+        if self.changes is None:
+            self.changes = Changes(self)
+        return self.changes
+
+    def after(self, act: Callable[[], None]) -> None:
+        """Do something when what was collected so far is durable; never if it fails."""
+        if self.afters is None:
+            self.afters = []
+        self.afters.append(act)
+
     # Effects as writes
 
     def take(self, *, buffered: bool = False) -> Batch:
@@ -247,6 +272,8 @@ class Turn:
             self.emitted = node.event_logs.append(
                 self.activation, emissions, batch, buffered=buffered
             )
+        if self.changes is not None:
+            self.changes.take(batch)
         if self.kv_view is not None:
             self.kv_view.clear()
         return batch

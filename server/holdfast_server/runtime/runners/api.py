@@ -9,11 +9,12 @@ runner differs in nothing but where the handler runs.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Coroutine, Mapping
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from holdfast_server.core.call import Call
 from holdfast_server.core.mailbox import Bounds
 from holdfast_server.core.values import Value
+from holdfast_server.runtime.connections import Conn
 from holdfast_server.runtime.turn import Turn
 
 
@@ -32,6 +33,15 @@ class ActionInfo(Protocol):
     def timeout_s(self) -> float: ...
 
 
+class ConnectHooks(NamedTuple):
+    """Which hooks of connections a class has; `preflight` is on_before_connect or
+    create_conn_state."""
+
+    preflight: bool
+    on_connect: bool
+    on_disconnect: bool
+
+
 class ActorInfo(Protocol):
     """What the runtime must know of an actor class."""
 
@@ -45,6 +55,10 @@ class ActorInfo(Protocol):
     def interleave(self) -> bool: ...
     @property
     def reentrant(self) -> bool: ...
+    @property
+    def connect_hooks(self) -> ConnectHooks: ...
+    @property
+    def hibernate_connections(self) -> bool: ...
     @property
     def guarded_events(self) -> frozenset[str]:
         """Names of the events that a caller must be allowed to subscribe to."""
@@ -117,7 +131,31 @@ class Instance(Protocol):
         ...
 
     def on_destroy(self, turn: Turn) -> Awaitable[None]:
-        """Run the on_destroy hook, whose failure is only logged."""
+        """Run the on_destroy hook, then on_disconnect of every connection; failures are
+        only logged."""
+        ...
+
+    # Connections
+
+    def preflight(self, turn: Turn, params: Value | None) -> Coroutine[Any, Any, bytes]:
+        """Run on_before_connect and make the state of a connection; its encoding, empty
+        for none."""
+        ...
+
+    def first_conn_state(self) -> bytes:
+        """The encoded state that every connection begins with; empty for none."""
+        ...
+
+    def on_connect(self, turn: Turn, conn: Conn) -> Coroutine[Any, Any, None]:
+        """Run the hook, if there is one."""
+        ...
+
+    def on_disconnect(self, turn: Turn, conn: Conn) -> Coroutine[Any, Any, None]:
+        """Run the hook, if there is one."""
+        ...
+
+    def take_conn_states(self, turn: Turn, used: list[Conn]) -> list[tuple[Conn, bytes]]:
+        """The encodings of the states that are no longer `Conn.state`."""
         ...
 
 

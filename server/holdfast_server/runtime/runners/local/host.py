@@ -21,11 +21,14 @@ from holdfast import payload
 from holdfast.client import BaseClient
 from holdfast_server.core import errors
 from holdfast_server.core.errors import HoldfastError
-from holdfast_server.core.ids import check_key, format_actor_id
+from holdfast_server.core.ids import check_key, format_actor_id, parse_actor_id
 from holdfast_server.core.mailbox import Mode
 from holdfast_server.core.trace import NO_TRACE, Cause
+from holdfast_server.runtime.connecting import CONNECT
+from holdfast_server.runtime.connections import Conn, conn_of
 from holdfast_server.runtime.execution import fail, finish
 from holdfast_server.runtime.kv import BYTES, TEXT
+from holdfast_server.runtime.runners.local import connections
 from holdfast_server.runtime.runners.local.current import (
     current_turn,
     enter_turn,
@@ -155,6 +158,56 @@ class LocalHost:
     def set_state(self, value: Any) -> None:
         self._instance.set_state(self._turn(), value)
 
+    # Connections
+
+    def current_conn(self) -> Conn | None:
+        turn = self.live_turn
+        return None if turn is None else conn_of(turn)
+
+    @_surfaced
+    def list_conns(self) -> list[Conn]:
+        return self._turn().connections.visible()
+
+    @_surfaced
+    def count_conns(self) -> int:
+        return self._turn().connections.count()
+
+    @_surfaced
+    def find_conn(self, conn_id: str) -> Conn | None:
+        changes = self._turn().connections
+        try:
+            return changes.find(parse_actor_id(conn_id))
+        except HoldfastError:
+            return None
+
+    @staticmethod
+    def conn_id(ref: Conn) -> str:
+        return format_actor_id(ref.id)
+
+    @staticmethod
+    @_surfaced
+    def conn_params(ref: Conn) -> Any:
+        return connections.decode_params(ref.params)
+
+    @_surfaced
+    def get_conn_state(self, ref: Conn) -> Any:
+        return connections.get_state(self._instance, self._turn(), ref)
+
+    @_surfaced
+    def set_conn_state(self, ref: Conn, value: Any) -> None:
+        connections.set_state(self._instance, self._turn(), ref, value)
+
+    @_surfaced
+    def conn_send(self, ref: Conn, name: str, args: Any, ephemeral: bool) -> None:
+        changes = self._turn().connections
+        if not isinstance(name, str) or not name:
+            raise TypeError("the name of an event is a string with at least one character")
+        changes.send(ref, name, payload.encode(list(args), payload.Encoding.MSGPACK), ephemeral)
+
+    @_surfaced
+    def conn_disconnect(self, ref: Conn, reason: str) -> None:
+        self._turn().connections.disconnect(ref, reason)
+
     # Other actors
 
     @property
@@ -219,6 +272,10 @@ class LocalHost:
         """Commit what the turn did so far, as a point of no return."""
         turn, activation = self._turn(), self._instance.activation
         turn.check_change()
+        if turn.action == CONNECT:
+            raise HoldfastError(
+                errors.NO_TURN, "the turn that opens a connection commits at its end"
+            )
         if turn.creating:
             raise HoldfastError(errors.NO_TURN, "the turn that creates an actor commits at its end")
         if turn.destroyed:

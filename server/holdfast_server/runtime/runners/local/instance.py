@@ -13,13 +13,16 @@ from holdfast import payload
 from holdfast._events import EventSpec
 from holdfast.actor import Actor
 from holdfast.context import Context
-from holdfast.registry import ActionSpec
+from holdfast.registry import ActionSpec, ActorType
 from holdfast_server.core import errors
 from holdfast_server.core.call import Call
 from holdfast_server.core.errors import HoldfastError
 from holdfast_server.core.values import Value
 from holdfast_server.runtime.activation import Activation
+from holdfast_server.runtime.connections import Conn
+from holdfast_server.runtime.runners.local import connect_hooks
 from holdfast_server.runtime.runners.local.arguments import bind, encode
+from holdfast_server.runtime.runners.local.connections import drop_states, take_states
 from holdfast_server.runtime.runners.local.current import enter_turn, leave_turn
 from holdfast_server.runtime.runners.local.failure import ended_from_outside, outward
 from holdfast_server.runtime.runners.local.host import LocalHost
@@ -46,6 +49,11 @@ class LocalInstance:
         self._state = LiveState(codec) if codec is not None else None
         self.vars: Any = UNSET
         self.actor: Actor[Any, Any] = info.type.cls()
+
+    @property
+    def type(self) -> ActorType:
+        """The class, as it was registered."""
+        return self._info.type
 
     @property
     def runner(self) -> LocalRunner:
@@ -145,6 +153,7 @@ class LocalInstance:
         turn.encoded = None
         if self._state is not None:
             self._state.rollback(turn)
+        drop_states(turn)
 
     # Start and end
 
@@ -193,6 +202,7 @@ class LocalInstance:
                 await self._hook("on_destroy", turn, lambda: self.actor.on_destroy(context))
             except HoldfastError as error:
                 log.error("on_destroy of %s: %s", self.activation.address, error)
+        await connect_hooks.disconnect_all(self, turn)
 
     async def _hook(
         self, name: str, turn: Turn, run: Callable[[], Coroutine[Any, Any, Any]]
@@ -220,6 +230,23 @@ class LocalInstance:
             ) from None
         finally:
             leave_turn(token)
+
+    # Connections
+
+    def preflight(self, turn: Turn, params: Value | None) -> Coroutine[Any, Any, bytes]:
+        return connect_hooks.preflight(self, turn, params)
+
+    def first_conn_state(self) -> bytes:
+        return connect_hooks.first_state(self)
+
+    def on_connect(self, turn: Turn, conn: Conn) -> Coroutine[Any, Any, None]:
+        return connect_hooks.on_connect(self, turn, conn)
+
+    def on_disconnect(self, turn: Turn, conn: Conn) -> Coroutine[Any, Any, None]:
+        return connect_hooks.on_disconnect(self, turn, conn)
+
+    def take_conn_states(self, turn: Turn, used: list[Conn]) -> list[tuple[Conn, bytes]]:
+        return take_states(self, turn, used)
 
     # Actions
 

@@ -16,6 +16,7 @@ from holdfast_server.core.mailbox import Bounds
 from holdfast_server.core.values import Value
 from holdfast_server.runtime.activation import Activation
 from holdfast_server.runtime.node import Node
+from holdfast_server.runtime.runners.api import ConnectHooks
 from holdfast_server.runtime.runners.local.instance import LocalInstance
 from holdfast_server.runtime.runners.local.state import not_encodable
 
@@ -57,6 +58,13 @@ class LocalInfo:
         self.bounds = Bounds(cls.mailbox_max or limits.mailbox_max, limits.read_only_max)
         self.interleave = cls.interleave
         self.reentrant = cls.reentrant
+        has = actor_type.has_hook
+        self.connect_hooks = ConnectHooks(
+            has("on_before_connect") or has("create_conn_state"),
+            has("on_connect"),
+            has("on_disconnect"),
+        )
+        self.hibernate_connections = cls.hibernate_connections
         self.transforms = actor_type.has_hook("on_before_action_response")
         self.watches_state = actor_type.has_hook("on_state_change")
         self.guarded_events = frozenset(

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from holdfast import _transport as wire
 from holdfast_server.core import call as core
+from holdfast_server.core import errors
 from holdfast_server.core.errors import HoldfastError, invalid
 from holdfast_server.core.ids import Address, check_key, format_actor_id, parse_actor_id
 from holdfast_server.core.values import Value
@@ -160,8 +161,21 @@ class InProcessTransport:
             accept=call.accept,
             deadline=self._deadline(turn, call.timeout),
             trace=passed_on(turn),
+            params=self._params(call.params),
             origin=turn,
         )
+
+    def _params(self, params: wire.Encoded | None) -> Value | None:
+        limit = self._node.limits.params_bytes_max
+        if params is not None and len(params.data) > limit:
+            raise actor_error(
+                HoldfastError(
+                    errors.MESSAGE_INCOMING_TOO_LONG,
+                    f"params: {len(params.data)} bytes; at most {limit}",
+                    metadata={"field": "params", "limit": str(limit)},
+                )
+            )
+        return _value(params)
 
 
 def _info(actor_id: bytes, record: Any) -> wire.ActorInfo:

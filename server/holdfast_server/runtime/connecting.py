@@ -1,0 +1,254 @@
+"""Opening, resuming and ending a connection, each as the turns that it takes.
+
+Opening: `on_before_connect` and `create_conn_state` run beside turns and may change
+nothing; then one turn opens the connection, runs `on_connect` and stores the row.
+Whatever raises rejects the connection, which then leaves no trace. Ending, whoever
+wanted it, is one turn that runs `on_disconnect` and deletes the row; a failure of that
+hook is logged, and the row goes all the same. A class without these hooks has neither
+its actor woken nor a turn of its code run for an end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from holdfast_server.core import errors
+from holdfast_server.core.call import Call
+from holdfast_server.core.errors import HoldfastError, invalid
+from holdfast_server.core.mailbox import Mode
+from holdfast_server.core.trace import NO_TRACE, Cause, TraceContext
+from holdfast_server.core.values import Durability
+from holdfast_server.runtime.activation import Activation
+from holdfast_server.runtime.connections import Conn, messages_of, put_removal, table_of
+from holdfast_server.runtime.deadline import run_until
+from holdfast_server.runtime.execution import check_target, fail, finish, origin_of, settle
+from holdfast_server.runtime.links import NodeLink
+from holdfast_server.runtime.turn import ReplyWriter, Turn
+from holdfast_server.store.api import Batch
+
+if TYPE_CHECKING:
+    from holdfast_server.core.events import Connect
+    from holdfast_server.runtime.readers import Peer
+
+log = logging.getLogger("holdfast.actor")
+
+CONNECT = "$connect"
+DISCONNECT = "$disconnect"
+
+
+def call_of_connect(request: Connect) -> Call:
+    """The part of a request to connect that any call has."""
+    return Call(
+        target=request.target,
+        action=CONNECT,
+        params=request.params,
+        deadline=request.deadline,
+        trace=request.trace,
+    )
+
+
+async def open_connection(
+    activation: Activation, call: Call, request: Connect, peer: Peer
+) -> NodeLink:
+    """Open a connection for `peer`; returns when the peer knows that it is open."""
+    node = activation.node
+    state = await preflight(activation, call, None, always=True)
+    conn = Conn(node.environment.secret_bytes(16), request.params)
+    conn.state, conn.session = state, request.session
+    actor_id = activation.actor_id
+    link = NodeLink(node, activation.address, actor_id, request, peer, conn.id)
+    try:
+        await peer.opening(link)
+        # Once it is durable, the link is its peer's whatever becomes of this task.
+        await _open(activation, call, conn, link)
+    except BaseException as error:
+        if not link.ready:
+            node.links.remove(link)
+            cause = error if isinstance(error, HoldfastError) else None
+            link.end(cause or HoldfastError(errors.CANCELLED), "")
+        raise
+    return link
+
+
+async def preflight(
+    activation: Activation, call: Call, reply: ReplyWriter | None, *, always: bool = False
+) -> bytes:
+    """Run the hooks that let a client in; the encoded state of its connection."""
+    turn = Turn(activation, Mode.READ_ONLY, call.deadline, CONNECT, call.trace)
+    origin = origin_of(call)
+    try:
+        async with activation.holding(turn, origin):
+            check_target(activation, call)
+            await activation.ensure_started(
+                turn, origin, create=call.target.create, value=call.target.input, reply=reply
+            )
+            turn.begin(activation.instance, activation.actor_id)
+            if always:
+                _check_room(activation)
+            assert turn.instance is not None
+            try:
+                state = await run_until(turn.instance.preflight(turn, call.params), turn.deadline)
+            except BaseException as error:
+                fail(activation, turn, error)
+                raise
+            await finish(activation, turn, None)
+    except HoldfastError as error:
+        # Nothing of the call has run: who stores its error is told so.
+        if turn.instance is not None and error.reason is not errors.STORE_UNAVAILABLE:
+            turn.instance = None
+        await settle(activation, turn, error, reply)
+        raise
+    return state
+
+
+def _check_room(activation: Activation) -> None:
+    limit = activation.node.limits.connections_max
+    if len(table_of(activation).rows) >= limit:
+        raise HoldfastError(
+            errors.TOO_MANY_CONNECTIONS,
+            f"at most {limit} connections of one actor",
+            metadata={"limit": str(limit)},
+        )
+
+
+async def _open(activation: Activation, call: Call, conn: Conn, link: NodeLink) -> None:
+    turn = make_connect_turn(activation, CONNECT, call.deadline, call.trace)
+    try:
+        async with activation.holding(turn, None):
+            if activation.actor_id != link.actor_id:
+                raise HoldfastError(errors.ACTOR_DESTROYED)
+            await activation.ensure_started(turn, None, create=False)
+            turn.begin(activation.instance, activation.actor_id)
+            _check_room(activation)
+            durable = await _run_open(activation, turn, conn, link)
+    except HoldfastError as error:
+        await settle(activation, turn, error, None)
+        raise
+    await _until_open(activation, durable, link)
+
+
+async def _run_open(
+    activation: Activation, turn: Turn, conn: Conn, link: NodeLink
+) -> asyncio.Future[Durability]:
+    assert turn.instance is not None
+    conn.opened_at_ms = activation.node.environment.clock.now_ms()
+    try:
+        turn.conn = conn
+        turn.connections.open(conn)
+        await run_until(turn.instance.on_connect(turn, conn), turn.deadline)
+        activation.node.links.add(link)
+    except BaseException as error:
+        fail(activation, turn, error)
+        raise
+    return await finish(activation, turn, None)
+
+
+async def _until_open(
+    activation: Activation, durable: asyncio.Future[Durability], link: NodeLink
+) -> None:
+    try:
+        await asyncio.shield(durable)
+    except asyncio.CancelledError:
+        # Whoever wanted it has given up, but the connection is there, or will be.
+        links = activation.node.links
+        links.spawn(links.abandon(link, durable))
+        raise
+
+
+async def resume_connection(
+    activation: Activation, call: Call, request: Connect, peer: Peer
+) -> NodeLink:
+    """Attach `peer` to a connection that is open; no hook runs."""
+    assert request.resume is not None
+    check_target(activation, call)
+    node = activation.node
+    conn = table_of(activation).rows.get(request.resume) if activation.exists else None
+    if conn is None or conn.session != request.session:
+        await activation.until_synced()
+        raise HoldfastError(errors.CONNECTION_NOT_FOUND)
+    if conn.closing:
+        await activation.until_synced()
+        raise HoldfastError(errors.CONNECTION_CLOSED, conn.reason or None)
+    # Its number of the last message may be that of a row.
+    messages_of(activation, conn)
+    if request.received > conn.last:
+        raise invalid("received_message", f"is {request.received}; the last is {conn.last}")
+    link = NodeLink(node, activation.address, activation.actor_id, request, peer, conn.id)
+    node.links.add(link)
+    last = conn.last
+    try:
+        await activation.until_synced()
+    except BaseException:
+        link.detach()
+        raise
+    link.open(last)
+    return link
+
+
+async def end_connection(
+    activation: Activation,
+    actor_id: bytes,
+    connection_id: bytes,
+    reason: str,
+    *,
+    unless_attached: bool,
+) -> None:
+    """Run on_disconnect and forget the connection; nothing if that has been done."""
+    turn = make_connect_turn(activation, DISCONNECT, None, NO_TRACE)
+    async with activation.holding(turn, None):
+        there = activation.exists and activation.actor_id == actor_id
+        conn = table_of(activation).rows.get(connection_id) if there else None
+        if conn is None:
+            durable = activation.commit(Batch(), turn)
+        else:
+            link = activation.node.links.get(connection_id)
+            if unless_attached and not conn.closing and link is not None and link.peer is not None:
+                return
+            durable = await _run_end(activation, turn, conn, reason)
+    await durable
+
+
+async def _run_end(
+    activation: Activation, turn: Turn, conn: Conn, reason: str
+) -> asyncio.Future[Durability]:
+    table, links = table_of(activation), activation.node.links
+    table.close(conn, reason)
+    turn.after(lambda: links.end(conn.id, None, conn.reason))
+    if activation.info.connect_hooks.on_disconnect:
+        try:
+            return await _tell(activation, turn, conn)
+        except HoldfastError as error:
+            if not activation.live or error.reason is errors.STORE_UNAVAILABLE:
+                raise
+            log.error("on_disconnect of %s: %s", activation.address, error)
+            if turn.committed:
+                # An explicit commit in it took the row.
+                return activation.commit(Batch(), turn)
+    batch = Batch()
+    put_removal(activation, conn, batch)
+    table.remove(conn)
+    return activation.commit(batch, turn)
+
+
+async def _tell(activation: Activation, turn: Turn, conn: Conn) -> asyncio.Future[Durability]:
+    await activation.ensure_started(turn, None, create=False)
+    turn.begin(activation.instance, activation.actor_id)
+    assert turn.instance is not None
+    try:
+        turn.conn = conn
+        turn.connections.remove(conn)
+        await turn.instance.on_disconnect(turn, conn)
+    except BaseException as error:
+        fail(activation, turn, error)
+        raise
+    return await finish(activation, turn, None)
+
+
+def make_connect_turn(
+    activation: Activation, name: str, deadline: float | None, trace: TraceContext
+) -> Turn:
+    """A turn of hooks; interleaved where the turns of the class are."""
+    mode = Mode.INTERLEAVED if activation.info.interleave else Mode.EXCLUSIVE
+    return Turn(activation, mode, deadline, name, trace, Cause.CALL)

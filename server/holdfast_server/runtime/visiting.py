@@ -1,0 +1,87 @@
+"""Calls without a connection, of a class whose hooks see every client.
+
+A call has a connection for its own length. `on_before_connect` and `create_conn_state`
+run before its turn, as they do for any connection; `on_connect`, the action and
+`on_disconnect` are one turn and one batch, so that whatever raises undoes them all. A
+read-only action changes nothing: there the two hooks are a turn of their own, before it.
+A streaming action has `on_connect` in its first turn and `on_disconnect` in its last.
+"""
+
+from __future__ import annotations
+
+from holdfast_server.core.call import Answer, Call
+from holdfast_server.core.errors import HoldfastError
+from holdfast_server.runtime.activation import Activation
+from holdfast_server.runtime.connecting import CONNECT, make_connect_turn, preflight
+from holdfast_server.runtime.connections import Conn, make_short_lived
+from holdfast_server.runtime.deadline import run_until
+from holdfast_server.runtime.execution import (
+    check_target,
+    fail,
+    finish,
+    origin_of,
+    run_action,
+    settle,
+    visits,
+)
+from holdfast_server.runtime.runners.api import ActionInfo
+from holdfast_server.runtime.turn import ReplyWriter, Turn
+
+
+def has_hooks(activation: Activation, call: Call) -> bool:
+    """Whether `enter` has anything to do for a call."""
+    return any(activation.info.connect_hooks) and call.sent is None and call.connection is None
+
+
+async def run_visit(
+    activation: Activation, call: Call, action: ActionInfo, reply: ReplyWriter | None
+) -> Answer:
+    """Run an action that answers once, with what comes before it."""
+    visitor = await enter(activation, call, action, reply)
+    return await run_action(activation, call, action, reply, visitor)
+
+
+async def enter(
+    activation: Activation, call: Call, action: ActionInfo, reply: ReplyWriter | None
+) -> Conn | None:
+    """Let the client of a call in; its connection, if that had to be made for it."""
+    conn = None
+    if activation.info.connect_hooks.preflight:
+        state = await preflight(activation, call, reply)
+        conn = Conn(activation.node.environment.secret_bytes(16), call.params, short_lived=True)
+        conn.state = state
+    if action.read_only and visits(activation, call):
+        conn = await _run_hooks(activation, call, conn)
+    return conn
+
+
+async def _run_hooks(activation: Activation, call: Call, conn: Conn | None) -> Conn:
+    turn, origin = (
+        make_connect_turn(activation, CONNECT, call.deadline, call.trace),
+        origin_of(call),
+    )
+    try:
+        async with activation.holding(turn, origin):
+            check_target(activation, call)
+            await activation.ensure_started(
+                turn, origin, create=call.target.create, value=call.target.input
+            )
+            turn.begin(activation.instance, activation.actor_id)
+            try:
+                conn = conn or make_short_lived(turn, call.params)
+                turn.conn = conn
+                await run_until(_both(turn, conn), turn.deadline)
+            except BaseException as error:
+                fail(activation, turn, error)
+                raise
+            await finish(activation, turn, None)
+    except HoldfastError as error:
+        await settle(activation, turn, error, None)
+        raise
+    return conn
+
+
+async def _both(turn: Turn, conn: Conn) -> None:
+    assert turn.instance is not None
+    await turn.instance.on_connect(turn, conn)
+    await turn.instance.on_disconnect(turn, conn)
