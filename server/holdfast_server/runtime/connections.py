@@ -344,6 +344,9 @@ class Changes:
             return
         turn, table = self._turn, self._table
         activation = turn.activation
+        if turn.destroyed:
+            # All of them are over, and have been told.
+            self._gone = {}
         opened, self._opened = self._opened, None
         if opened is not None:
             table.add(opened)
