@@ -28,6 +28,11 @@ def ends(stage: Stage) -> list[str]:
     return [line for line in stage.log if line.startswith("disconnect")]
 
 
+async def until_reopened(server: Server, epoch: int) -> None:
+    """Wait until the store of `epoch` has failed and is open again."""
+    await until(lambda: server.node.committer.epoch != epoch)
+
+
 async def test_an_actor_disconnects_a_client_and_says_why(server: Server, stage: Stage) -> None:
     ada, bob = await several(server, 2, "hall", "a")
     bob_id = await conn_id(server, bob)
@@ -181,7 +186,7 @@ async def test_a_connection_that_was_disconnected_ends_after_a_restart(
     store.fail_after(2)
     epoch = server.node.committer.epoch
     await kick
-    await until(lambda: server.node.committer.epoch != epoch)
+    await until_reopened(server, epoch)
     await until_stored(server, Kind.CONNECTION, 1)
     assert await call_on(server, ada, "names") == ["nobody"]
 
@@ -193,8 +198,10 @@ async def test_a_connection_whose_commit_fails_is_refused_and_leaves_nothing(
     server, _ = await start(registry, store=store, connection_grace_s=0.05)
     ada = await attach(server, "hall", "a")
     for applied in (False, True):
+        epoch = server.node.committer.epoch
         store.fail_next("sync", applied=applied)
         assert await rejected(attach(server, "hall", "a")) == "store.commit_unknown"
+        await until_reopened(server, epoch)
         await until_stored(server, Kind.CONNECTION, 1)
     assert await call_on(server, ada, "names") == ["nobody"]
     await call_on(server, ada, "tell_all", "hi")
