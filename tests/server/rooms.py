@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -162,6 +163,23 @@ class Hall(Actor[Seen, Visitor]):
         c.conn.send("text", text)
         await c.commit()
         await stage.pause("committed")
+
+    @action(thread=True)
+    def tell_from_thread(self, c: Context[Seen, Visitor], text: str) -> int:
+        c.conn.state.name = "threaded"
+        for conn in c.conns:
+            conn.send("text", text)
+        return len(c.conns)
+
+    @action
+    async def tell_later(self, c: Context[Seen, Visitor], text: str) -> None:
+        async def later() -> None:
+            await stage.pause("later")
+            async with c.turn():
+                c.conn.send("text", f"{c.conn.state.name}: {text}")
+            stage.mark("told")
+
+        stage.kept["later"] = asyncio.create_task(later())
 
     @action
     async def whisper(self, c: Context[Seen, Visitor], text: str) -> None:

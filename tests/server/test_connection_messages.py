@@ -8,7 +8,9 @@ import pytest
 
 from holdfast_server.app import Server
 from holdfast_server.core.errors import HoldfastError
+from holdfast_server.core.events import Message
 from holdfast_server.core.values import Encoding
+from holdfast_server.runtime.readers import Link
 from holdfast_server.store.keys import Kind, kind_range
 from tests.server.conftest import Start
 from tests.server.held_store import HeldStore
@@ -226,3 +228,37 @@ async def test_messages_of_a_commit_that_failed_are_not_sent(start: Start) -> No
     await call_on(server, ada, "tell_all", "two")
     assert ada.said == [("text", "one"), ("text", "two")]
     assert ada.numbers == [(1, 0), (2, 1)]
+
+
+async def test_an_action_on_a_thread_sends_too(server: Server) -> None:
+    ada, bob = await several(server, 2, "hall", "a")
+    assert await call_on(server, ada, "tell_from_thread", "hi") == 2
+    assert ada.said == bob.said == [("text", "hi")]
+    assert await call_on(server, ada, "me") == ["threaded", []]
+
+
+async def test_work_outside_a_turn_still_has_its_connection(server: Server, stage: Stage) -> None:
+    ada = await attach(server, "hall", "a")
+    await call_on(server, ada, "tell_later", "hi")
+    stage.let("later")
+    await stage.reached("told")
+    assert ada.said == [("text", "nobody: hi")]
+
+
+async def test_one_transport_that_fails_does_not_keep_others_from_hearing(
+    server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Broken(TestPeer):
+        def message(self, link: Link, message: Message) -> None:
+            raise RuntimeError("broken")
+
+    await attach(server, "hall", "a", peer=Broken())
+    ada = await attach(server, "hall", "a")
+    await call_on(server, ada, "tell_all", "hi")
+    assert ada.said == [("text", "hi")]
+    assert "broken" in caplog.text
+
+
+async def test_messages_cannot_be_protobuf(server: Server) -> None:
+    attempt = attach(server, "hall", "a", encoding=Encoding.PROTOBUF)
+    assert await rejected(attempt) == "encoding.invalid"

@@ -405,8 +405,7 @@ class Activation:
         if batch:
             done = Durability.BUFFERED if buffered else Durability.SYNCED
         elif self.last_commit <= node.committer.synced:
-            for act in afters or ():
-                act()
+            _run(afters)
             future.set_result(Durability.NONE)
             return future
         else:
@@ -419,9 +418,8 @@ class Activation:
             if error is None and lanes is not None:
                 for lane in lanes:
                     node.outbox.wake(lane)
-            if error is None and afters is not None:
-                for act in afters:
-                    act()
+            if error is None:
+                _run(afters)
             if error is None and emitted is not None:
                 node.audiences.publish(actor_id, emitted)
             if error is None and gone:
@@ -448,6 +446,15 @@ class Activation:
     async def until_synced(self) -> None:
         """Wait until everything that a turn here may have seen is durable."""
         await self.node.committer.until_synced(self.last_commit, self.epoch)
+
+
+def _run(afters: list[Callable[[], None]] | None) -> None:
+    for act in afters or ():
+        try:
+            act()
+        except Exception:
+            # Others wait for the same sync.
+            log.exception("what a turn does after its commit failed")
 
 
 def _call_cycle(chain: list[str]) -> HoldfastError:

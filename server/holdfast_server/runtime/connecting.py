@@ -19,7 +19,7 @@ from holdfast_server.core.call import Call
 from holdfast_server.core.errors import HoldfastError, invalid
 from holdfast_server.core.mailbox import Mode
 from holdfast_server.core.trace import NO_TRACE, Cause, TraceContext
-from holdfast_server.core.values import Durability
+from holdfast_server.core.values import Durability, Encoding
 from holdfast_server.runtime.activation import Activation
 from holdfast_server.runtime.connections import Conn, messages_of, put_removal, table_of
 from holdfast_server.runtime.deadline import run_until
@@ -40,6 +40,10 @@ DISCONNECT = "$disconnect"
 
 def call_of_connect(request: Connect) -> Call:
     """The part of a request to connect that any call has."""
+    if request.encoding == Encoding.PROTOBUF:
+        raise HoldfastError(
+            errors.ENCODING_INVALID, "messages have several arguments, which protobuf cannot carry"
+        )
     return Call(
         target=request.target,
         action=CONNECT,
@@ -59,6 +63,8 @@ async def open_connection(
     conn.state, conn.session = state, request.session
     actor_id = activation.actor_id
     link = NodeLink(node, activation.address, actor_id, request, peer, conn.id)
+    link.conn = conn
+    node.links.add(link)
     try:
         await peer.opening(link)
         # Once it is durable, the link is its peer's whatever becomes of this task.
@@ -76,6 +82,8 @@ async def preflight(
     activation: Activation, call: Call, reply: ReplyWriter | None, *, always: bool = False
 ) -> bytes:
     """Run the hooks that let a client in; the encoded state of its connection."""
+    if call.deadline is not None and call.deadline <= activation.node.loop.time():
+        raise HoldfastError(errors.DEADLINE_EXCEEDED)
     turn = Turn(activation, Mode.READ_ONLY, call.deadline, CONNECT, call.trace)
     origin = origin_of(call)
     try:
@@ -122,23 +130,20 @@ async def _open(activation: Activation, call: Call, conn: Conn, link: NodeLink) 
             await activation.ensure_started(turn, None, create=False)
             turn.begin(activation.instance, activation.actor_id)
             _check_room(activation)
-            durable = await _run_open(activation, turn, conn, link)
+            durable = await _run_open(activation, turn, conn)
     except HoldfastError as error:
         await settle(activation, turn, error, None)
         raise
     await _until_open(activation, durable, link)
 
 
-async def _run_open(
-    activation: Activation, turn: Turn, conn: Conn, link: NodeLink
-) -> asyncio.Future[Durability]:
+async def _run_open(activation: Activation, turn: Turn, conn: Conn) -> asyncio.Future[Durability]:
     assert turn.instance is not None
     conn.opened_at_ms = activation.node.environment.clock.now_ms()
     try:
         turn.conn = conn
         turn.connections.open(conn)
         await run_until(turn.instance.on_connect(turn, conn), turn.deadline)
-        activation.node.links.add(link)
     except BaseException as error:
         fail(activation, turn, error)
         raise

@@ -46,6 +46,7 @@ class NodeLink:
         "acknowledged",
         "actor_id",
         "address",
+        "conn",
         "connection_id",
         "credit",
         "delivered",
@@ -65,6 +66,8 @@ class NodeLink:
         self.address = address
         self.actor_id = actor_id
         self.connection_id = id
+        # While it is being opened, and no table has it yet.
+        self.conn: Conn | None = None
         self.encoding = request.encoding
         self.credit = request.window_bytes or node.limits.subscription_window_bytes
         # None while nobody is attached.
@@ -119,7 +122,7 @@ class NodeLink:
     def open(self, last: int) -> None:
         """It is durable, and so are its messages through `last`."""
         self.published = max(self.published, last)
-        self.ready = True
+        self.ready, self.conn = True, None
         if self.peer is None:
             self._node.links.detached(self)
             return
@@ -269,7 +272,12 @@ class Links:
         for connection_id, name, args, number in outgoing:
             link = by_id.get(connection_id)
             if link is not None:
-                link.publish(name, args, number, transcoded)
+                try:
+                    link.publish(name, args, number, transcoded)
+                except Exception:
+                    # One transport must not keep the others from hearing.
+                    log.exception("message %d of a connection of %s", number, link.address)
+                    link.detach()
         for conn in closed:
             self.end(conn.id, None, conn.reason)
             self.spawn(self._finish(actor_id, conn.id, conn.reason))

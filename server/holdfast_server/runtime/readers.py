@@ -95,8 +95,8 @@ class Peer(Protocol):
         """The client was let in, and on_connect is about to run; not for a resume.
 
         The initial subscriptions are made here, as `Subscribe.connection`, so that they
-        get what on_connect broadcasts; they may deliver once `Link.when_open` says so.
-        What this raises rejects the connection.
+        get what on_connect broadcasts; they may deliver once `Link.when_open` says so,
+        and `node.links.get(id).conn` is who asks. What this raises rejects the connection.
         """
         ...
 

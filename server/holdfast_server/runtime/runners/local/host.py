@@ -166,19 +166,36 @@ class LocalHost:
 
     @_surfaced
     def list_conns(self) -> list[Conn]:
-        return self._turn().connections.visible()
+        return self._on_loop(self._turn().connections.visible)
 
     @_surfaced
     def count_conns(self) -> int:
-        return self._turn().connections.count()
+        return self._on_loop(self._turn().connections.count)
 
     @_surfaced
     def find_conn(self, conn_id: str) -> Conn | None:
         changes = self._turn().connections
         try:
-            return changes.find(parse_actor_id(conn_id))
+            found = parse_actor_id(conn_id)
         except HoldfastError:
             return None
+        return self._on_loop(lambda: changes.find(found))
+
+    def _lasting_conn(self) -> Conn | None:
+        """The connection of this host's call, if it outlives the call."""
+        conn = None if self.current is None else self.current.conn
+        return conn if isinstance(conn, Conn) and not conn.short_lived else None
+
+    def _on_loop(self, read: Callable[[], R]) -> R:
+        """What may read the store, which only the loop's thread does."""
+        if in_loop():
+            return read()
+
+        async def run() -> R:
+            return read()
+
+        loop = self._instance.activation.node.loop
+        return asyncio.run_coroutine_threadsafe(run(), loop).result()
 
     @staticmethod
     def conn_id(ref: Conn) -> str:
@@ -202,7 +219,11 @@ class LocalHost:
         changes = self._turn().connections
         if not isinstance(name, str) or not name:
             raise TypeError("the name of an event is a string with at least one character")
-        changes.send(ref, name, payload.encode(list(args), payload.Encoding.MSGPACK), ephemeral)
+        data = payload.encode(list(args), payload.Encoding.MSGPACK)
+        if in_loop():
+            changes.send(ref, name, data, ephemeral)
+        else:
+            self._on_loop(lambda: changes.send(ref, name, data, ephemeral))
 
     @_surfaced
     def conn_disconnect(self, ref: Conn, reason: str) -> None:
@@ -308,6 +329,7 @@ class LocalHost:
         mode = Mode.INTERLEAVED if activation.info.interleave else Mode.EXCLUSIVE
         trace = NO_TRACE if outer is None else outer.trace
         turn = Turn(activation, mode, None, OWN_TURN, trace, Cause.SPAWN)
+        turn.conn = self._lasting_conn()
         activation.users += 1
         try:
             async with activation.holding(turn, None):
