@@ -46,6 +46,8 @@ class Room(Actor[Seen, Visitor]):
         c.state.log.append(f"+{conn.state.name}")
         conn.send("welcome", conn.state.name)
         await self._at("connect", conn.params)
+        if conn.params.get("commit"):
+            await c.commit()
         if conn.params.get("kick"):
             conn.disconnect("not today")
 
@@ -258,4 +260,19 @@ class Plain(Actor[Seen]):
         return c.state.log
 
 
-registry = setup(use={"room": Room, "hall": Hall, "plain": Plain})
+class Sleeper(Plain):
+    """Leaves memory at once, whoever is connected."""
+
+    sleep_timeout_s = 0
+
+
+class Waker(Plain):
+    """Stays in memory while somebody is connected."""
+
+    sleep_timeout_s = 0
+    hibernate_connections = False
+
+
+registry = setup(
+    use={"room": Room, "hall": Hall, "plain": Plain, "sleeper": Sleeper, "waker": Waker}
+)

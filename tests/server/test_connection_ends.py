@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from pathlib import Path
 
 import pytest
 
 from holdfast_server.app import Server
 from holdfast_server.core.errors import HoldfastError
 from holdfast_server.store.keys import Kind
+from holdfast_server.store.verify import verify
 from tests.server.conftest import Start
 from tests.server.held_store import HeldStore
 from tests.server.peers import attach, call_on, rejected, resume, several
@@ -96,6 +98,17 @@ async def test_a_failing_on_disconnect_is_logged_and_the_connection_goes(
     assert ends(stage) == ["disconnect nobody 0"]
 
 
+async def test_an_on_disconnect_that_takes_too_long_is_cut_off(
+    start: Start, stage: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
+    server, _ = await start(registry, hook_timeout_s=0.05)
+    ada = await attach(server, "room", "a", params={"name": "ada", "pause": "disconnect"})
+    await ada.open_link.disconnect("")
+    assert "on_disconnect of default/room/['a'] took longer than 0.05 s" in caplog.text
+    assert stored(server, Kind.CONNECTION) == 0
+    assert ada.heard[-1] == "closed"
+
+
 async def test_a_client_that_comes_back_in_time_goes_on(start: Start, stage: Stage) -> None:
     server, _ = await start(registry, connection_grace_s=600)
     ada = await attach(server, "room", "a", params={"name": "ada"})
@@ -147,13 +160,15 @@ async def test_a_connection_that_is_closing_is_not_resumed(server: Server, stage
 
 
 async def test_a_restart_keeps_connections_for_those_who_come_back(
-    start: Start, stage: Stage
+    start: Start, stage: Stage, tmp_path: Path
 ) -> None:
     server, _ = await start(registry)
     ada, bob = await several(server, 2, "hall", "a")
+    await call_on(server, ada, "tell_all", "hi")
     await server.stop()
     assert ada.heard[-1] == "closed: server.draining"
     assert not ends(stage)
+    assert verify(tmp_path / "data") == []
     server, _ = await start(registry, connection_grace_s=0.3)
     again = await resume(server, ada)
     assert again.heard == ["connected"]

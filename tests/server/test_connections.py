@@ -14,7 +14,7 @@ from holdfast_server.core.values import Encoding, Value
 from tests.server.conftest import Start
 from tests.server.held_store import HeldStore
 from tests.server.peers import TestPeer, attach, call_on, rejected, several
-from tests.server.probe import until
+from tests.server.probe import activation_of, until
 from tests.server.rooms import registry
 from tests.server.stage import Stage
 
@@ -198,3 +198,32 @@ async def test_a_client_that_gives_up_once_its_turn_is_over_is_disconnected(
     assert stage.log[-1] == "connect ada conns=1 True"
     assert peer.heard == ["opening"]
     await ada.open_link.disconnect("")
+
+
+async def test_the_turn_that_opens_a_connection_commits_at_its_end(server: Server) -> None:
+    peer = TestPeer()
+    attempt = attach(server, "room", "a", params={"name": "ada", "commit": 1}, peer=peer)
+    assert await rejected(attempt) == "actor.no_turn"
+    assert peer.heard == ["opening"]
+
+
+async def test_a_connection_keeps_its_actor_awake_only_where_the_class_says_so(
+    server: Server,
+) -> None:
+    await attach(server, "sleeper", "a")
+    waker = await attach(server, "waker", "a")
+    await until(lambda: activation_of(server, "sleeper", "a") is None)
+    assert activation_of(server, "waker", "a") is not None
+    waker.open_link.detach()
+    await until(lambda: activation_of(server, "waker", "a") is None)
+
+
+async def test_the_deadline_of_a_connect_is_kept(server: Server, stage: Stage) -> None:
+    late = attach(server, "room", "a", deadline=server.node.loop.time() - 1)
+    assert await rejected(late) == "action.timed_out"
+    assert stage.log == []
+    soon = {"deadline": server.node.loop.time() + 0.05}
+    slow = attach(server, "room", "a", params={"pause": "connect"}, **soon)
+    assert await rejected(slow) == "action.timed_out"
+    ada = await attach(server, "room", "a", params={"name": "ada"})
+    assert await call_on(server, ada, "log") == ["+ada"]

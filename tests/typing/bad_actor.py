@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ok_actor import ChatRoom, Room, RoomShelf
+from ok_actor import ChatRoom, Room, RoomShelf, Visitor
 
-from holdfast import Actor, Context, action
+from holdfast import Actor, Connection, Context, action
 
 
 class Wrong(Actor[Room]):
@@ -22,6 +22,20 @@ class Wrong(Actor[Room]):
         c.state.topics.append("x")  # error
         c.client.get_or_create(ChatRoom, 3)  # error
         return c.state.topic  # error
+
+
+class WrongRoom(Actor[Room, Visitor]):
+    async def create_conn_state(self, c: Context[Room, Visitor], params: object) -> Room:  # error
+        return Room()
+
+    async def on_connect(self, c: Context[Room, Visitor], conn: Connection[Visitor]) -> None:
+        conn.state.name = "ada"  # error
+        conn.send(1)  # error
+
+    @action
+    async def who(self, c: Context[Room, Visitor]) -> str:
+        c.conns["x"].state = Room()  # error
+        return c.conn.state.name  # error
 
 
 async def calls(room: ChatRoom, shelf: RoomShelf) -> None:

@@ -9,13 +9,45 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, reveal_type
 from holdfast import Actor, Event, UserError, action, setup
 
 if TYPE_CHECKING:
-    from holdfast import Context
+    from holdfast import Connection, Context
 
 
 @dataclass
 class Room:
     topic: str = ""
     messages: list[str] = field(default_factory=list[str])
+
+
+@dataclass
+class Visitor:
+    user_id: str
+
+
+class Lobby(Actor[Room, Visitor]):
+    state = Room
+    hibernate_connections = False
+
+    async def on_before_connect(self, c: Context[Room, Visitor], params: dict[str, str]) -> None:
+        reveal_type(c.conns.others)  # list[Connection[Visitor]]
+
+    async def create_conn_state(self, c: Context[Room, Visitor], params: dict[str, str]) -> Visitor:
+        return Visitor(params["user"])
+
+    async def on_connect(self, c: Context[Room, Visitor], conn: Connection[Visitor]) -> None:
+        reveal_type(conn.state)  # Visitor
+        conn.state = Visitor("ada")
+
+    async def on_disconnect(self, c: Context[Room, Visitor], conn: Connection[Visitor]) -> None:
+        reveal_type(conn.id)  # str
+
+    @action
+    async def who(self, c: Context[Room, Visitor]) -> str:
+        for each in c.conns:
+            reveal_type(each.state.user_id)  # str
+            each.send("who", c.conn.state.user_id, ephemeral=True)
+        reveal_type(c.conns.get("x"))  # Connection[Visitor] | None
+        c.conn.disconnect("bye")
+        return c.conn.state.user_id
 
 
 class ChatRoom(Actor[Room]):

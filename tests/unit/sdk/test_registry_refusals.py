@@ -64,6 +64,14 @@ def with_init(self: Any, size: int) -> None: ...
         ({"mailbox_max": 1.5}, "mailbox_max", "must be an integer from 1, or None"),
         ({"state_schema_version": 0}, "state_schema_version", "must be an integer from 1"),
         ({"vars": dict, "create_vars": fine}, "vars", "both vars and create_vars"),
+        ({"hibernate_connections": 1}, "hibernate_connections", "must be True or False"),
+        (
+            {"conn_state": dict, "create_conn_state": takes_input},
+            "conn_state",
+            "both conn_state and create_conn_state",
+        ),
+        ({"conn_state": object}, "conn_state", "object"),
+        ({"conn_state": action(fine)}, "conn_state", "reserved"),
         # Hooks.
         ({"on_wake": plain}, "on_wake", "this hook is `async def`"),
         ({"on_create": plain}, "on_create", "this hook is `async def`"),
@@ -74,6 +82,10 @@ def with_init(self: Any, size: int) -> None: ...
         ({"on_destroy": 3}, "on_destroy", "a hook is a method"),
         ({"on_wake": staticmethod(fine)}, "on_wake", "a hook is a method"),
         ({"on_wake": action(fine)}, "on_wake", "reserved"),
+        ({"on_connect": fine}, "on_connect", "needs the parameters `self`, `c`, `conn`"),
+        ({"on_disconnect": plain}, "on_disconnect", "this hook is `async def`"),
+        ({"on_before_connect": fine}, "on_before_connect", "`self`, `c`, `params`"),
+        ({"onconnect": fine}, "onconnect", "did you mean 'on_connect'"),
         ({"on_wakes": fine}, "on_wakes", "did you mean 'on_wake'"),
         ({"oncreate": takes_input}, "oncreate", "did you mean 'on_create'"),
         ({"on_state_changed": plain}, "on_state_changed", "did you mean 'on_state_change'"),
@@ -109,6 +121,14 @@ def test_refused_classes(body: dict[str, Any], attribute: str, message: str) -> 
         setup(use={"bad": cls})
     assert str(caught.value).startswith(f"Bad.{attribute}: ")
     assert message in str(caught.value)
+
+
+def test_a_connection_state_that_is_declared_is_made_somewhere() -> None:
+    class Bad(Actor[Any, Size]):
+        pass
+
+    with pytest.raises(RegistrationError, match="neither conn_state nor create_conn_state"):
+        setup(use={"bad": Bad})
 
 
 def test_a_mistake_of_a_base_names_the_class_that_is_registered() -> None:
