@@ -115,6 +115,22 @@ async def test_a_destroy_of_unknown_outcome_ends_subscriptions_if_it_took_place(
     assert (await reader.refusal()).reason == "ACTOR_DESTROYED"
 
 
+async def test_the_first_buffered_event_of_an_epoch_waits_for_its_sync(
+    wire: Wire, store: HeldStore
+) -> None:
+    """That numbers may be lost must be known before one leaves."""
+    reader = await listen(wire, QUICK)
+    store.hold()
+    said = asyncio.create_task(wire.invoke(QUICK, "say", "a"))
+    await store.reached()
+    hinted = asyncio.create_task(wire.invoke(QUICK, "point"))
+    assert await reader.take(1) == [(0, "cursor", [])]
+    assert not said.done()
+    store.let_go()
+    assert await reader.take(1) == [(1, "said", ["a"])]
+    await asyncio.gather(said, hinted)
+
+
 async def test_a_buffered_event_leaves_unsynced_and_in_order(
     server: Server, wire: Wire, store: HeldStore
 ) -> None:
