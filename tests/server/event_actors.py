@@ -65,6 +65,12 @@ class Room(Actor[Log]):
         raise UserError("no", code="refused")
 
     @action
+    async def halves(self, c: Context[Log], before: str, after: str) -> None:
+        c.broadcast("said", before)
+        await c.commit()
+        c.broadcast("said", after)
+
+    @action
     async def steps(self, c: Context[Log], *lines: str) -> AsyncIterator[str]:
         for line in lines:
             c.broadcast("said", line)
@@ -153,6 +159,10 @@ class Quick(Actor[Log]):
     @action
     async def say(self, c: Context[Log], line: str) -> None:
         c.broadcast("said", line)
+
+    @action(read_only=True)
+    async def point(self, c: Context[Log]) -> None:
+        c.broadcast("cursor", ephemeral=True)
 
     @action(durability="synced")
     async def surely(self, c: Context[Log], line: str) -> None:

@@ -60,8 +60,10 @@ async def test_a_commit_in_the_middle_emits_what_came_before_it(wire: Wire, stag
     assert await reader.take(1) == [(1, "said", ["told"])]
     stage.let("half")
     assert (await call).reason == "USER_ERROR"
+    await wire.invoke(ROOM, "halves", "first", "second")
+    assert await reader.take(2) == [(2, "said", ["first"]), (3, "said", ["second"])]
     await wire.invoke(ROOM, "say", "next")
-    assert await reader.take(1) == [(2, "said", ["next"])]
+    assert await reader.take(1) == [(4, "said", ["next"])]
 
 
 async def test_a_streaming_action_emits_with_each_step(wire: Wire) -> None:

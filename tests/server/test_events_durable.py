@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 
 import grpc
@@ -115,6 +116,22 @@ async def test_a_destroy_of_unknown_outcome_ends_subscriptions_if_it_took_place(
     assert (await reader.refusal()).reason == "ACTOR_DESTROYED"
 
 
+async def test_the_first_buffered_event_of_an_epoch_waits_for_its_sync(
+    wire: Wire, store: HeldStore
+) -> None:
+    """That numbers may be lost must be known before one leaves."""
+    reader = await listen(wire, QUICK)
+    store.hold()
+    said = asyncio.create_task(wire.invoke(QUICK, "say", "a"))
+    await store.reached()
+    hinted = asyncio.create_task(wire.invoke(QUICK, "point"))
+    assert await reader.take(1) == [(0, "cursor", [])]
+    assert not said.done()
+    store.let_go()
+    assert await reader.take(1) == [(1, "said", ["a"])]
+    await asyncio.gather(said, hinted)
+
+
 async def test_a_buffered_event_leaves_unsynced_and_in_order(
     server: Server, wire: Wire, store: HeldStore
 ) -> None:
@@ -198,6 +215,63 @@ async def test_a_kill_loses_no_event_that_was_told_and_a_reader_resumes(tmp_path
             again = await listen(wire, target("quick", "k"))
             assert again.cursor.incarnation == 2
         await server.stop()
+    assert verify(tmp_path) == []
+
+
+async def say_until_it_ends(wire: Wire, caller: str, acknowledged: list[str]) -> None:
+    """Calls without keys, one after the other, until one fails."""
+    with suppress(grpc.aio.AioRpcError):
+        for number in range(10_000):
+            line = f"{caller}{number}"
+            await wire.invoke(target("room", "k"), "say", line)
+            acknowledged.append(line)
+
+
+async def read_until_it_ends(reader: Listener, heard: dict[int, str], enough: int) -> None:
+    with suppress(grpc.aio.AioRpcError):
+        while len(heard) < enough:
+            ((number, _, (line,)),) = await reader.take(1)
+            assert heard.setdefault(number, line) == line
+
+
+async def test_kills_under_load_take_back_nothing_and_repeat_nothing(tmp_path: Path) -> None:
+    """Whatever was heard or acknowledged before a kill is in the log after it, once."""
+    heard: dict[int, str] = {}
+    acknowledged: list[str] = []
+    async with server_process("tests.server.event_actors:registry", tmp_path) as server:
+        cursor = None
+        for life in range(3):
+            async with grpc.aio.insecure_channel(server.address) as channel:
+                wire, before = Wire(channel), len(heard)
+                start = {} if cursor is None else {"after": cursor}
+                reader = await listen(wire, target("room", "k"), **start)
+                callers = [
+                    asyncio.create_task(say_until_it_ends(wire, f"{life}-{name}-", acknowledged))
+                    for name in "abcd"
+                ]
+                await read_until_it_ends(reader, heard, before + 100)
+                await server.kill()
+                await asyncio.gather(*callers)
+                # What had arrived by then was told too.
+                await read_until_it_ends(reader, heard, before + 10_000)
+                cursor = reader.cursor
+            await server.start()
+        async with grpc.aio.insecure_channel(server.address) as channel:
+            wire = Wire(channel)
+            rest = await listen(wire, target("room", "k"), after=cursor)
+            await wire.invoke(target("room", "k"), "say", "last")
+            while heard.get(max(heard)) != "last":
+                ((number, _, (line,)),) = await rest.take(1)
+                assert number == max(heard) + 1
+                heard[number] = line
+            kept = await listen(wire, target("room", "k"), from_sequence=1)
+            stored = {number: line for number, _, (line,) in await kept.take(len(heard))}
+        await server.stop()
+    assert stored == heard
+    assert sorted(stored) == list(range(1, len(stored) + 1))
+    lines = list(stored.values())
+    assert len(set(lines)) == len(lines)
+    assert set(acknowledged) <= set(lines)
     assert verify(tmp_path) == []
 
 

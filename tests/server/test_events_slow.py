@@ -80,10 +80,13 @@ async def settled(subscription: Subscriber, credit: int = 0) -> None:
 
 async def test_a_reader_without_credit_reads_on_from_the_log(server: Server, wire: Wire) -> None:
     reader, subscription = await subscribed(server, SlowReader.END)
-    for line in "abcd":
+    await wire.invoke(ROOM, "emit", "said", "a")
+    # Less than it owes.
+    await settled(subscription, -subscription.credit)
+    for line in "bcd":
         await wire.invoke(ROOM, "emit", "said", line)
     assert reader.take() == [(1, 0, 0, ["a"])]
-    await settled(subscription, 1 - subscription.credit)
+    await settled(subscription, 1)
     assert reader.take() == [(2, 1, 0, ["b"])]
     await settled(subscription, 10_000)
     assert reader.take() == [(3, 2, 0, ["c"]), (4, 3, 0, ["d"])]

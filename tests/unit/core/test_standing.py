@@ -39,7 +39,10 @@ def test_credit_is_spent_by_bytes_and_may_be_overdrawn_once() -> None:
     assert one.ready
     deliver(one, emitted("a", 6, 4))
     assert (one.credit, one.ready) == (-2, False)
-    one.credit += 3
+    one.credit += 2
+    one.update()
+    assert not one.ready
+    one.credit += 1
     one.update()
     assert one.ready
 
