@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, Final, TypeVar
 
 import grpc
@@ -67,7 +67,12 @@ class GrpcTransport:
 
     async def invoke(self, call: Call) -> Reply:
         """Run an action and return its result."""
-        with self._keyed(call.idempotency_key) as key:
+        return await self._invoke(call, self._unary)
+
+    async def _invoke(
+        self, call: Call, run: Callable[..., Awaitable[Any]], number: int = 0
+    ) -> Reply:
+        with self._keyed(call.idempotency_key, number) as key:
             request = actor_service_pb2.InvokeActionRequest(
                 namespace=call.namespace,
                 target=actor_target(call.target),
@@ -75,9 +80,10 @@ class GrpcTransport:
                 args=payload(call.args),
                 kwargs=payload(call.kwargs),
                 accept_encoding=encoding(call.accept),
+                params=payload(call.params),
                 **key,
             )
-            answer: actor_service_pb2.InvokeActionResponse = await self._unary(
+            answer: actor_service_pb2.InvokeActionResponse = await run(
                 self._actors.InvokeAction, request, call.timeout
             )
         return Reply(encoded(answer.result), answer.actor_id, answer.durability, answer.replayed)
@@ -89,8 +95,8 @@ class GrpcTransport:
             return items
         return self.observer.stream(actor_service_pb2.StreamActionRequest, items)
 
-    async def _stream(self, call: Call) -> AsyncGenerator[Encoded, None]:
-        with self._keyed(call.idempotency_key) as key:
+    async def _stream(self, call: Call, number: int = 0) -> AsyncGenerator[Encoded, None]:
+        with self._keyed(call.idempotency_key, number) as key:
             request = actor_service_pb2.StreamActionRequest(
                 namespace=call.namespace,
                 target=actor_target(call.target),
@@ -98,6 +104,7 @@ class GrpcTransport:
                 args=payload(call.args),
                 kwargs=payload(call.kwargs),
                 accept_encoding=encoding(call.accept),
+                params=payload(call.params),
                 **key,
             )
             self.check_usable()
@@ -239,12 +246,13 @@ class GrpcTransport:
             await close_channel(self._channel)
 
     @contextmanager
-    def _keyed(self, own: str | None) -> Iterator[dict[str, Any]]:
-        # The fields that make a request idempotent: the caller's own key, or a number.
+    def _keyed(self, own: str | None, number: int = 0) -> Iterator[dict[str, Any]]:
+        # The fields that make a request idempotent: the caller's own key, or a number,
+        # which is a new one where none is in flight for the call.
         if own is not None:
             yield {"idempotency_key": own}
             return
-        with self._sequence.number() as number:
+        with nullcontext(number) if number else self._sequence.number() as number:
             yield {
                 "client_sequence": actor_pb2.ClientSequence(
                     client_id=self._sequence.client_id,

@@ -40,7 +40,8 @@ class Target:
 
 @dataclass(slots=True, kw_only=True)
 class Call:
-    """One call of an action. `timeout` is in seconds; None waits forever."""
+    """One call of an action. `timeout` is in seconds; None waits forever. `params` are
+    those of the connection that a call makes for itself."""
 
     namespace: str
     target: Target
@@ -50,6 +51,7 @@ class Call:
     accept: int = 0
     idempotency_key: str | None = None
     timeout: float | None = None
+    params: Encoded | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -151,9 +151,16 @@ class Client:
         tls: bool | TlsConfig = False,
         timeout: float | None = 60.0,
         encoding: str | int = payload.Encoding.MSGPACK,
+        session: bool = True,
     ) -> None:
         self._client = _client.Client(
-            address, token=token, namespace=namespace, tls=tls, timeout=timeout, encoding=encoding
+            address,
+            token=token,
+            namespace=namespace,
+            tls=tls,
+            timeout=timeout,
+            encoding=encoding,
+            session=session,
         )
         self._runner = Runner()
 
