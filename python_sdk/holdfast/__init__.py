@@ -2,6 +2,7 @@
 
 from holdfast.actor import Actor, action
 from holdfast.client import ActorInfo, Client
+from holdfast.connection import ActorConnection
 from holdfast.context import Context, Kv
 from holdfast.errors import (
     ActorError,
@@ -11,17 +12,21 @@ from holdfast.errors import (
     RegistrationError,
     UserError,
 )
+from holdfast.events import DeliveredEvent, EventsTrimmed
 from holdfast.registry import Registry, setup
 from holdfast.tls import TlsConfig
 
 __all__ = [
     "Actor",
+    "ActorConnection",
     "ActorError",
     "ActorInfo",
     "Client",
     "Context",
     "DecodeError",
+    "DeliveredEvent",
     "EncodeError",
+    "EventsTrimmed",
     "HoldfastError",
     "Kv",
     "RegistrationError",

@@ -83,12 +83,24 @@ class Session:
                 self._hurry.set()
             self._start()
 
+    def holds(self, stream: Stream) -> bool:
+        """Whether a lasting stream is open, or will be on the next link."""
+        return stream in self._lasting
+
     def drop(self, stream: Stream) -> None:
         """End a stream from this side; it hears nothing more."""
         self._waiting.pop(stream, None)
         self._lasting.pop(stream, None)
         if stream.link is not None:
             stream.link.drop(stream)
+
+    def finish(self, stream: Stream) -> bool:
+        """Ask the server to end a lasting stream; whether it will say that it has."""
+        self.ended(stream)
+        if stream.link is None:
+            return False
+        stream.link.cancel(stream.number)
+        return True
 
     def ended(self, stream: Stream) -> None:
         """A lasting stream is over; it is not opened again."""
@@ -233,7 +245,7 @@ class Session:
         if link is not self._link or self._closed:
             return
         self._link = None
-        if _forgets(error):
+        if link.superseded or _forgets(error):
             self._token = b""
         if self._waiting or self._lasting:
             self._delays = self._delays or self._backoff()
@@ -241,11 +253,10 @@ class Session:
 
 
 def _forgets(error: Exception) -> bool:
-    """Whether the resume token is of no use after this: another client has it, or it is
-    what the server did not understand."""
+    """Whether the resume token may be what the server did not understand."""
     if not isinstance(error, grpc.aio.AioRpcError):
         return False
-    return to_actor_error(error).reason in ("SESSION_SUPERSEDED", "SESSION_INVALID")
+    return to_actor_error(error).reason == "SESSION_INVALID"
 
 
 __all__ = ["Session", "Unoffered"]

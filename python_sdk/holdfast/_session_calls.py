@@ -24,7 +24,7 @@ _SLACK_BYTES: Final = 256
 class CallStream(Stream):
     """What a call and a streaming call share: how they are opened."""
 
-    __slots__ = ("_acknowledged_below", "_call", "_connection", "_number", "_timeout")
+    __slots__ = ("_acknowledged_below", "_call", "_connection", "_number", "_timeout", "_trace")
 
     def __init__(
         self,
@@ -40,6 +40,8 @@ class CallStream(Stream):
         self._acknowledged_below = acknowledged_below
         self._timeout = timeout
         self._connection = connection
+        # Of the caller: the stream may be opened by another task.
+        self._trace = trace_headers()
 
     def size(self) -> int:
         return call_size(self._call)
@@ -65,7 +67,7 @@ class CallStream(Stream):
             message.acknowledged_below = self._acknowledged_below
         if self._timeout is not None:
             message.timeout_ms = max(1, min(round(self._timeout * 1000), 0xFFFFFFFF))
-        for name, value in trace_headers():
+        for name, value in self._trace:
             setattr(message, name, value)
 
 

@@ -1,8 +1,8 @@
 """Commands to frames: what is ready goes out together, and large ones in chunks.
 
 Commands are written straight into the frame that goes next. One that is larger than a
-chunk is serialized and goes out in parts, between which others pass; what must not
-overtake it waits behind it.
+chunk is serialized and goes out in parts, between which others pass. Its first part goes
+out in its turn, since the numbers of streams rise in the order in which they arrive.
 """
 
 from __future__ import annotations
@@ -15,27 +15,27 @@ from holdfast.v1 import session_service_pb2 as pb
 # A frame holds at most 4 MiB; payloads are counted, the rest is guessed generously.
 FRAME_BYTES: Final = 1 << 20
 _COMMAND_BYTES: Final = 512
-_COMMANDS_MAX: Final = 1024
 
 
 class _Parts:
     # One command on its way out in chunks.
-    __slots__ = ("after", "data", "number", "sent")
+    __slots__ = ("data", "number", "sent")
 
     def __init__(self, number: int, data: bytes) -> None:
         self.number = number
         self.data = memoryview(data)
         self.sent = 0
-        self.after: list[pb.SessionCommand] = []
 
 
 class Frames:
     """The frames of one link, in the order in which they go out."""
 
-    __slots__ = ("_frame", "_full", "_order", "_size", "_unsent", "chunk_bytes")
+    __slots__ = ("_frame", "_full", "_order", "_size", "_unsent", "chunk_bytes", "whole")
 
     def __init__(self) -> None:
         self.chunk_bytes: int = 64 * 1024
+        # Streams whose command has gone out whole since somebody last looked.
+        self.whole: list[int] = []
         self._frame = pb.OpenSessionRequest()
         self._size = 0
         self._full: deque[pb.OpenSessionRequest] = deque()
@@ -48,28 +48,26 @@ class Frames:
 
     def add(self, number: int, size: int = 0) -> pb.SessionCommand:
         """A command of a stream, to be filled in at once; `size` is that of its payloads."""
-        parts = self._unsent.get(number) if self._unsent else None
-        if parts is not None:
-            command = pb.SessionCommand(stream=number)
-            parts.after.append(command)
-            return command
         self._grow(size)
         return self._frame.commands.add(stream=number)
 
-    def add_large(self, command: pb.SessionCommand, behind: int = 0) -> None:
-        """A command that may need chunks; it follows what opens the stream `behind`."""
-        parts = self._unsent.get(behind) if behind else None
-        if parts is not None:
-            parts.after.append(command)
-            return
+    def add_large(self, command: pb.SessionCommand) -> None:
+        """A command that may need chunks."""
         size = command.ByteSize()
         if size <= self.chunk_bytes:
             self._grow(size)
             self._frame.commands.append(command)
             return
-        made = _Parts(command.stream, command.SerializeToString())
-        self._unsent[command.stream] = made
-        self._order.append(made)
+        parts = _Parts(command.stream, command.SerializeToString())
+        self._unsent[command.stream] = parts
+        self._part(parts)
+
+    def cancel(self, number: int) -> None:
+        """End a stream; what of its command has not gone out stays here."""
+        parts = self._unsent.pop(number, None)
+        if parts is not None:
+            self._order.remove(parts)
+        self.add(number).cancel.SetInParent()
 
     def waits(self, number: int) -> bool:
         """Whether the command that opened this stream has not gone out whole."""
@@ -79,12 +77,11 @@ class Frames:
         """The next frame."""
         if self._full:
             return self._full.popleft()
+        while self._order and self._size <= FRAME_BYTES - self.chunk_bytes - _COMMAND_BYTES:
+            self._part(self._order.popleft())
         frame = self._frame
         self._frame = pb.OpenSessionRequest()
         self._size = 0
-        room = FRAME_BYTES - frame.ByteSize() if self._order else 0
-        while self._order and room > 0:
-            room -= self._part(frame, self._order.popleft())
         return frame
 
     def _grow(self, size: int) -> None:
@@ -94,21 +91,18 @@ class Frames:
             self._frame = pb.OpenSessionRequest()
             self._size = size + _COMMAND_BYTES
 
-    def _part(self, frame: pb.OpenSessionRequest, parts: _Parts) -> int:
+    def _part(self, parts: _Parts) -> None:
         end = parts.sent + self.chunk_bytes
         data = bytes(parts.data[parts.sent : end])
         parts.sent = end
-        last = end >= len(parts.data)
-        chunk = frame.commands.add(stream=parts.number).chunk
-        chunk.data, chunk.last = data, last
-        if not last:
+        self._grow(len(data))
+        chunk = self._frame.commands.add(stream=parts.number).chunk
+        chunk.data, chunk.last = data, end >= len(parts.data)
+        if chunk.last:
+            del self._unsent[parts.number]
+            self.whole.append(parts.number)
+        else:
             self._order.append(parts)
-            return len(data)
-        del self._unsent[parts.number]
-        for command in parts.after:
-            # Behind it in the next frame, where it is measured like any other.
-            self.add_large(command)
-        return len(data)
 
 
 class Joiner:

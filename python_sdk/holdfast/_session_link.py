@@ -21,6 +21,11 @@ from holdfast.v1 import session_service_pb2 as pb
 
 PING_S: Final = 20.0
 HANDSHAKE_S: Final = 10.0
+_OF_THE_SESSION: Final = (
+    grpc.StatusCode.DEADLINE_EXCEEDED,
+    grpc.StatusCode.CANCELLED,
+    grpc.StatusCode.ABORTED,
+)
 
 
 class Link:
@@ -41,6 +46,8 @@ class Link:
         self._joiner = Joiner()
         self._next = 1
         self._owing: dict[Stream, None] = {}
+        # Streams that wait for the command of their connection, by its number.
+        self._behind: dict[int, dict[Stream, None]] = {}
         self._idle: asyncio.Future[None] | None = None
         self._writer: asyncio.Task[None] | None = None
         self._reader: asyncio.Task[None] | None = None
@@ -51,6 +58,8 @@ class Link:
         self.streams: dict[int, Stream] = {}
         self.welcome: pb.SessionWelcome | None = None
         self.leaving: bool = False
+        # Whether another session has presented the token of this one.
+        self.superseded: bool = False
         # Whether the server has answered anything after the handshake.
         self.proved: bool = False
 
@@ -101,35 +110,40 @@ class Link:
 
     def open(self, stream: Stream) -> None:
         """Give a stream its number here, and send the command that opens it."""
-        number = self._next
-        self._next += 1
-        stream.link, stream.number = self, number
-        self.streams[number] = stream
         size, parent = stream.size(), stream.parent()
-        behind = parent.number if parent is not None else 0
-        if size + 4096 > self._frames.chunk_bytes or self._frames.waits(behind):
+        stream.link = self
+        if parent is not None and self._frames.waits(parent.number):
+            # It gets its number when its connection has gone out: numbers rise on the wire.
+            self._behind.setdefault(parent.number, {})[stream] = None
+            return
+        stream.number = number = self._next
+        self._next += 1
+        self.streams[number] = stream
+        if size + 4096 > self._frames.chunk_bytes:
             command = pb.SessionCommand(stream=number)
             stream.fill(command)
-            self._frames.add_large(command, behind)
+            self._frames.add_large(command)
         else:
             stream.fill(self._frames.add(number, size))
         self._wake()
 
     def drop(self, stream: Stream) -> None:
         """End a stream from this side; it hears nothing more."""
-        if self.streams.pop(stream.number, None) is None:
+        if stream.link is not self:
             return
-        stream.link = None
-        self._owing.pop(stream, None)
-        if not self._over:
-            self.command(stream.number).cancel.SetInParent()
+        number = stream.number
+        if self._take_out(stream) and not self._over:
+            self.cancel(number)
             self._changed(self)
 
     def leave(self, stream: Stream) -> None:
         """Forget a stream that another link takes over."""
-        self.streams.pop(stream.number, None)
-        self._owing.pop(stream, None)
-        stream.link = None
+        self._take_out(stream)
+
+    def cancel(self, number: int) -> None:
+        """Ask the server to end a stream."""
+        self._frames.cancel(number)
+        self._wake()
 
     def command(self, number: int) -> pb.SessionCommand:
         """A small command, to be filled in at once."""
@@ -156,13 +170,23 @@ class Link:
         if self._over:
             return
         self.close()
-        streams = list(self.streams.values())
+        streams = [*self.streams.values(), *(s for b in self._behind.values() for s in b)]
         self.streams.clear()
+        self._behind.clear()
         for stream in streams:
             stream.link = None
         self._ended(self, error)
         for stream in streams:
             stream.cut(renewed(error))
+
+    def _take_out(self, stream: Stream) -> bool:
+        """Forget a stream; whether the server knows it."""
+        stream.link = None
+        self._owing.pop(stream, None)
+        for behind in self._behind.values():
+            if behind.pop(stream, self) is None:
+                return False
+        return self.streams.pop(stream.number, None) is not None
 
     def _wake(self) -> None:
         idle = self._idle
@@ -180,8 +204,12 @@ class Link:
                     stream.owed(self)
             if not self._frames:
                 continue
+            frame = self._frames.take()
+            while self._frames.whole:
+                for stream in self._behind.pop(self._frames.whole.pop(), ()):
+                    self.open(stream)
             try:
-                await self._rpc.write(self._frames.take())
+                await self._rpc.write(frame)
             except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
                 return  # the reader learns why
 
@@ -209,6 +237,10 @@ class Link:
             error = local_error(grpc.StatusCode.UNAVAILABLE, "the session was cut off")
         except grpc.aio.AioRpcError as failed:
             error = failed
+            self.superseded = failed.code() is grpc.StatusCode.ABORTED
+            if failed.code() in _OF_THE_SESSION:
+                # What has become of the session is nothing that its calls failed with.
+                error = local_error(grpc.StatusCode.UNAVAILABLE, failed.details() or "")
         self._reader = None
         self.fail(error)
 

@@ -10,18 +10,30 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing, contextmanager
-from typing import Any
+from functools import partial
+from typing import Any, Protocol
 
 import grpc
 import grpc.aio
 
+from holdfast._feed import Carrier, Feed
 from holdfast._grpc import GrpcTransport, Tries
 from holdfast._session import Session, Unoffered
 from holdfast._session_calls import CallStream, Deadlines, Invocation, Iteration, call_size
+from holdfast._session_connections import Peer, SessionConnection
+from holdfast._session_events import SessionSubscription
 from holdfast._session_streams import Stream
-from holdfast._transport import Call, Encoded, Reply
+from holdfast._transport import Call, Connect, Encoded, Reply, Subscribe
 from holdfast.v1 import actor_service_pb2
 from holdfast.v1.session_service_pb2_grpc import SessionServiceStub
+
+
+class Connected(Protocol):
+    """A connection on which calls are made."""
+
+    async def usable(self, timeout: float | None) -> Stream:
+        """Its stream, once it is open."""
+        ...
 
 
 class SessionTransport(GrpcTransport):
@@ -57,14 +69,14 @@ class SessionTransport(GrpcTransport):
         """Run a streaming action; closing the iterator cancels it."""
         return super().stream(call) if self._beside(call) else self.iterate_on(call, None)
 
-    async def invoke_on(self, call: Call, connection: Stream | None) -> Reply:
+    async def invoke_on(self, call: Call, connection: Connected | None) -> Reply:
         """Run an action over the session, on a connection if one is given."""
         run = self._invoke_on(call, connection)
         if self.observer is None:
             return await run
         return await self.observer.unary(actor_service_pb2.InvokeActionRequest, run)
 
-    async def _invoke_on(self, call: Call, connection: Stream | None) -> Reply:
+    async def _invoke_on(self, call: Call, connection: Connected | None) -> Reply:
         self.check_usable()
         session = self.session(call.namespace)
         timeout = call.timeout
@@ -72,13 +84,16 @@ class SessionTransport(GrpcTransport):
         with self._numbered(call) as number:
             while True:
                 below = self._sequence.acknowledged_below if number else 0
-                stream = Invocation(call, number, below, timeout, connection)
+                parent = None
+                if connection is not None:
+                    parent = await connection.usable(timeout)
+                stream = Invocation(call, number, below, timeout, parent)
                 try:
                     session.open(stream)
                     with self._watched(stream, timeout):
                         return await stream.future
                 except grpc.aio.AioRpcError as error:
-                    await tries.again(error)
+                    await tries.again(error, also=_elsewhere(connection))
                     timeout = tries.remaining()
                 except Unoffered:
                     if connection is not None:
@@ -90,7 +105,7 @@ class SessionTransport(GrpcTransport):
                     self.check_cancelled()
                     raise
 
-    def iterate_on(self, call: Call, connection: Stream | None) -> AsyncGenerator[Encoded, None]:
+    def iterate_on(self, call: Call, connection: Connected | None) -> AsyncGenerator[Encoded, None]:
         """Run a streaming action over the session, on a connection if one is given."""
         items = self._iterate_on(call, connection)
         if self.observer is None:
@@ -98,7 +113,7 @@ class SessionTransport(GrpcTransport):
         return self.observer.stream(actor_service_pb2.StreamActionRequest, items)
 
     async def _iterate_on(
-        self, call: Call, connection: Stream | None
+        self, call: Call, connection: Connected | None
     ) -> AsyncGenerator[Encoded, None]:
         self.check_usable()
         session = self.session(call.namespace)
@@ -107,8 +122,11 @@ class SessionTransport(GrpcTransport):
             while True:
                 started = False
                 below = self._sequence.acknowledged_below if number else 0
+                parent = None
+                if connection is not None:
+                    parent = await connection.usable(tries.remaining())
                 remaining = tries.remaining()
-                stream = Iteration(call, number, below, remaining, connection)
+                stream = Iteration(call, number, below, remaining, parent)
                 try:
                     session.open(stream)
                     with self._watched(stream, remaining):
@@ -117,7 +135,7 @@ class SessionTransport(GrpcTransport):
                             yield item
                     return
                 except grpc.aio.AioRpcError as error:
-                    await tries.again(error, allowed=not started)
+                    await tries.again(error, allowed=not started, also=_elsewhere(connection))
                 except Unoffered:
                     if connection is not None:
                         raise
@@ -132,6 +150,28 @@ class SessionTransport(GrpcTransport):
             async with aclosing(self._stream(call, number)) as items:
                 async for item in items:
                     yield item
+
+    def connection(self, request: Connect, peer: Peer) -> SessionConnection:
+        """A connection that is not yet open."""
+        self.check_usable()
+        return SessionConnection(self.session(request.namespace), request, peer)
+
+    def subscription(
+        self, request: Subscribe, feed: Feed, connection: Stream | None = None
+    ) -> Carrier:
+        """What carries a feed: of the actor, or of a connection."""
+        self.check_usable()
+        session = self.session(request.namespace)
+        if connection is not None:
+            return SessionSubscription(session, request, feed, connection=connection)
+        if not session.offered:
+            return super().subscription(request, feed)
+        beside = partial(super().subscription, request)
+        return SessionSubscription(session, request, feed, beside=beside)
+
+    def holds(self, namespace: str, stream: Stream) -> bool:
+        """Whether a lasting stream is open, or will be on the next link."""
+        return self.session(namespace).holds(stream)
 
     async def close(self) -> None:
         """Close the channel; calls under way fail with a HoldfastError."""
@@ -176,6 +216,12 @@ class SessionTransport(GrpcTransport):
             yield
         finally:
             watched.discard(stream)
+
+
+def _elsewhere(connection: Connected | None) -> str:
+    """The reason for which a call on a connection is sent again: that the server knows the
+    connection no more, for which it is opened anew. The call did not run."""
+    return "" if connection is None else "CONNECTION_NOT_FOUND"
 
 
 __all__ = ["SessionTransport"]

@@ -29,7 +29,9 @@ from typing_extensions import TypeVar
 from holdfast.errors import HoldfastError
 
 if TYPE_CHECKING:
+    from holdfast.connection import ActorConnection
     from holdfast.context import Context
+    from holdfast.events import DeliveredEvent, SlowReader
 
 Durability = Literal["synced", "buffered"]
 
@@ -288,6 +290,27 @@ class Actor(Generic[S, C]):
     async def resolve(self) -> str:
         """The id of the actor."""
         self._no_handle("resolve")
+
+    def connect(self, params: Any = None) -> ActorConnection[Self]:
+        """A connection to the actor, to be entered with `async with`."""
+        self._no_handle("connect")
+
+    def on(self, name: str, function: Callable[..., Any], /) -> Callable[[], None]:
+        """Calls a function with the arguments of each event of a name."""
+        self._no_handle("on")
+
+    def once(self, name: str, function: Callable[..., Any], /) -> Callable[[], None]:
+        """Calls a function with the arguments of the next event of a name."""
+        self._no_handle("once")
+
+    def events(
+        self,
+        *names: str,
+        from_sequence: int | None = None,
+        slow_reader: SlowReader = "end",
+    ) -> AsyncIterator[DeliveredEvent]:
+        """The events of the actor, from now on or from a number."""
+        self._no_handle("events")
 
     def _no_handle(self, member: str) -> NoReturn:
         raise HoldfastError(

@@ -24,10 +24,18 @@ from typing_extensions import ParamSpec, TypeVar
 from holdfast import client as _client
 from holdfast import payload
 from holdfast._background import Runner
+from holdfast._blocking_connection import (
+    Connection,
+    Threaded,
+    make_connection,
+    register_on,
+    subscribe,
+)
 from holdfast._handle import ActorHandle
 from holdfast._transport import ActorInfo
 from holdfast.actor import Action, Actor
 from holdfast.client import Key
+from holdfast.events import DeliveredEvent, SlowReader
 from holdfast.tls import TlsConfig
 
 if TYPE_CHECKING:
@@ -92,6 +100,33 @@ class Handle(Generic[A]):
     def action_stream(self, name: str, /, *args: Any, **kwargs: Any) -> Iterator[Any]:
         """Run a streaming action by its wire name; its items. Raises ActorError."""
         return self._runner.iterate(self._handle.action_stream(name, *args, **kwargs))
+
+    def connect(self, params: Any = None) -> Connection[A]:
+        """A connection to the actor, to be entered with `with`.
+
+        `params` are given to the actor's connection hooks; those of the handle where None.
+        A function, plain or `async`, is called for the parameters of each opening.
+        """
+        return make_connection(self._runner, self._handle.connect, params)
+
+    def events(
+        self,
+        *names: str,
+        from_sequence: int | None = None,
+        slow_reader: SlowReader = "end",
+    ) -> Iterator[DeliveredEvent]:
+        """The events of these names, of all names when there are none, without a
+        connection: from now on or from a number."""
+        return subscribe(self._runner, self._handle.events, names, from_sequence, slow_reader)
+
+    def on(self, name: str, function: Callable[..., Any], /) -> Callable[[], None]:
+        """Call `function`, on a thread of its own, with the arguments of each event of this
+        name, until what this returns is called. Its errors are logged."""
+        return register_on(self._runner, self._handle.on, name, Threaded()(function))
+
+    def once(self, name: str, function: Callable[..., Any], /) -> Callable[[], None]:
+        """As `on`, for one event."""
+        return register_on(self._runner, self._handle.once, name, Threaded()(function))
 
     def resolve(self) -> str:
         """The actor's id; creates the actor if the handle is from get_or_create.
@@ -201,20 +236,26 @@ class Client:
         self._client.register(cls, name)
 
     @overload
-    def get(self, actor: type[A], key: Key = ()) -> Handle[A]: ...
+    def get(self, actor: type[A], key: Key = (), *, params: Any = None) -> Handle[A]: ...
     @overload
-    def get(self, actor: str, key: Key = ()) -> Handle[Any]: ...
-    def get(self, actor: Any, key: Key = ()) -> Handle[Any]:
+    def get(self, actor: str, key: Key = (), *, params: Any = None) -> Handle[Any]: ...
+    def get(self, actor: Any, key: Key = (), *, params: Any = None) -> Handle[Any]:
         """A handle of an actor that exists."""
-        return self._wrap(self._client.get(actor, key))
+        return self._wrap(self._client.get(actor, key, params=params))
 
     @overload
-    def get_or_create(self, actor: type[A], key: Key = (), *, input: Any = None) -> Handle[A]: ...
+    def get_or_create(
+        self, actor: type[A], key: Key = (), *, input: Any = None, params: Any = None
+    ) -> Handle[A]: ...
     @overload
-    def get_or_create(self, actor: str, key: Key = (), *, input: Any = None) -> Handle[Any]: ...
-    def get_or_create(self, actor: Any, key: Key = (), *, input: Any = None) -> Handle[Any]:
+    def get_or_create(
+        self, actor: str, key: Key = (), *, input: Any = None, params: Any = None
+    ) -> Handle[Any]: ...
+    def get_or_create(
+        self, actor: Any, key: Key = (), *, input: Any = None, params: Any = None
+    ) -> Handle[Any]:
         """A handle of an actor that its first call creates when it is missing."""
-        return self._wrap(self._client.get_or_create(actor, key, input=input))
+        return self._wrap(self._client.get_or_create(actor, key, input=input, params=params))
 
     @overload
     def create(
@@ -223,6 +264,7 @@ class Client:
         key: Key = (),
         *,
         input: Any = None,
+        params: Any = None,
         idempotency_key: str | None = None,
         timeout: float | None = None,
     ) -> Handle[A]: ...
@@ -233,6 +275,7 @@ class Client:
         key: Key = (),
         *,
         input: Any = None,
+        params: Any = None,
         idempotency_key: str | None = None,
         timeout: float | None = None,
     ) -> Handle[Any]: ...
@@ -242,6 +285,7 @@ class Client:
         key: Key = (),
         *,
         input: Any = None,
+        params: Any = None,
         idempotency_key: str | None = None,
         timeout: float | None = None,
     ) -> Handle[Any]:
@@ -250,17 +294,17 @@ class Client:
         The handle is of this very actor: it does not find a later one of the same key.
         """
         made = self._client.create(
-            actor, key, input=input, idempotency_key=idempotency_key, timeout=timeout
+            actor, key, input=input, params=params, idempotency_key=idempotency_key, timeout=timeout
         )
         return self._wrap(self._runner.run(made))
 
     @overload
-    def get_for_id(self, actor: type[A], actor_id: str) -> Handle[A]: ...
+    def get_for_id(self, actor: type[A], actor_id: str, *, params: Any = None) -> Handle[A]: ...
     @overload
-    def get_for_id(self, actor: str, actor_id: str) -> Handle[Any]: ...
-    def get_for_id(self, actor: Any, actor_id: str) -> Handle[Any]:
+    def get_for_id(self, actor: str, actor_id: str, *, params: Any = None) -> Handle[Any]: ...
+    def get_for_id(self, actor: Any, actor_id: str, *, params: Any = None) -> Handle[Any]:
         """A handle of the actor with this id."""
-        return self._wrap(self._client.get_for_id(actor, actor_id))
+        return self._wrap(self._client.get_for_id(actor, actor_id, params=params))
 
     def list(
         self,
@@ -318,4 +362,4 @@ class Client:
         return Handle(self._runner, cast(ActorHandle, handle))
 
 
-__all__ = ["Client", "Handle"]
+__all__ = ["Client", "Connection", "Handle"]

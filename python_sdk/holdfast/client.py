@@ -8,6 +8,9 @@
 `c.client`. `Client` opens a gRPC channel when first used and closes it at the
 end of its `async with` block. Every mutating call carries an idempotency key,
 so its retries take effect once. A client belongs to one event loop.
+
+The `params` of a handle are given to the connection hooks of its actor, at each call and
+at `connect`.
 """
 
 from __future__ import annotations
@@ -20,7 +23,9 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeAlias, TypeVar, cast,
 from holdfast import payload
 from holdfast._address import check_address
 from holdfast._handle import (
+    DEFAULTS,
     ActorHandle,
+    Options,
     check_idempotency_key,
     check_timeout,
     encoding_number,
@@ -116,25 +121,29 @@ class BaseClient:
         return name
 
     @overload
-    def get(self, actor: type[A], key: Key = ()) -> A: ...
+    def get(self, actor: type[A], key: Key = (), *, params: Any = None) -> A: ...
     @overload
-    def get(self, actor: str, key: Key = ()) -> ActorHandle: ...
-    def get(self, actor: type[A] | str, key: Key = ()) -> A | ActorHandle:
+    def get(self, actor: str, key: Key = (), *, params: Any = None) -> ActorHandle: ...
+    def get(self, actor: type[A] | str, key: Key = (), *, params: Any = None) -> A | ActorHandle:
         """A handle of an actor that exists; its calls fail with `actor.not_found` if not."""
-        return self._handle(actor, Target(name=self.name_of(actor), key=key_parts(key)))
+        return self._handle(actor, Target(name=self.name_of(actor), key=key_parts(key)), params)
 
     @overload
-    def get_or_create(self, actor: type[A], key: Key = (), *, input: Any = None) -> A: ...
-    @overload
-    def get_or_create(self, actor: str, key: Key = (), *, input: Any = None) -> ActorHandle: ...
     def get_or_create(
-        self, actor: type[A] | str, key: Key = (), *, input: Any = None
+        self, actor: type[A], key: Key = (), *, input: Any = None, params: Any = None
+    ) -> A: ...
+    @overload
+    def get_or_create(
+        self, actor: str, key: Key = (), *, input: Any = None, params: Any = None
+    ) -> ActorHandle: ...
+    def get_or_create(
+        self, actor: type[A] | str, key: Key = (), *, input: Any = None, params: Any = None
     ) -> A | ActorHandle:
         """A handle of an actor that its first call creates, from `input`, when it is missing."""
         target = Target(
             name=self.name_of(actor), key=key_parts(key), create=True, input=self._input(input)
         )
-        return self._handle(actor, target)
+        return self._handle(actor, target, params)
 
     @overload
     async def create(
@@ -143,6 +152,7 @@ class BaseClient:
         key: Key = (),
         *,
         input: Any = None,
+        params: Any = None,
         idempotency_key: str | None = None,
         timeout: float | None = None,
     ) -> A: ...
@@ -153,6 +163,7 @@ class BaseClient:
         key: Key = (),
         *,
         input: Any = None,
+        params: Any = None,
         idempotency_key: str | None = None,
         timeout: float | None = None,
     ) -> ActorHandle: ...
@@ -162,6 +173,7 @@ class BaseClient:
         key: Key = (),
         *,
         input: Any = None,
+        params: Any = None,
         idempotency_key: str | None = None,
         timeout: float | None = None,
     ) -> A | ActorHandle:
@@ -177,15 +189,17 @@ class BaseClient:
             timeout=self._timeout(timeout),
         )
         info = await self.transport.create(request)
-        return self._handle(actor, Target(actor_id=info.actor_id, name=name))
+        return self._handle(actor, Target(actor_id=info.actor_id, name=name), params)
 
     @overload
-    def get_for_id(self, actor: type[A], actor_id: str) -> A: ...
+    def get_for_id(self, actor: type[A], actor_id: str, *, params: Any = None) -> A: ...
     @overload
-    def get_for_id(self, actor: str, actor_id: str) -> ActorHandle: ...
-    def get_for_id(self, actor: type[A] | str, actor_id: str) -> A | ActorHandle:
+    def get_for_id(self, actor: str, actor_id: str, *, params: Any = None) -> ActorHandle: ...
+    def get_for_id(
+        self, actor: type[A] | str, actor_id: str, *, params: Any = None
+    ) -> A | ActorHandle:
         """A handle of the actor with this id."""
-        return self._handle(actor, Target(actor_id=actor_id, name=self.name_of(actor)))
+        return self._handle(actor, Target(actor_id=actor_id, name=self.name_of(actor)), params)
 
     async def list(
         self,
@@ -251,11 +265,12 @@ class BaseClient:
         timeout = self.timeout if own is None else check_timeout(own)
         return None if timeout == math.inf else timeout
 
-    def _handle(self, actor: type[A] | str, target: Target) -> A | ActorHandle:
+    def _handle(self, actor: type[A] | str, target: Target, params: Any) -> A | ActorHandle:
+        options = DEFAULTS if params is None else Options(params=params)
         if isinstance(actor, str):
-            return ActorHandle(self, target)
+            return ActorHandle(self, target, None, options)
         # To the type checker a handle is the actor: what a client may call, it has.
-        return cast(A, ActorHandle(self, target, actor))
+        return cast(A, ActorHandle(self, target, actor, options))
 
     def _input(self, value: Any) -> Encoded | None:
         if value is None:

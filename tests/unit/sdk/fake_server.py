@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -215,7 +215,9 @@ async def running(
 
 
 @contextmanager
-def running_in_thread() -> Iterator[tuple[Server, str]]:
+def running_in_thread(
+    sessions: Callable[[], SessionServiceServicer] | None = None,
+) -> Iterator[tuple[Server, str]]:
     """For callers without a loop."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
@@ -226,7 +228,7 @@ def running_in_thread() -> Iterator[tuple[Server, str]]:
 
     async def make() -> Any:
         server = Server()
-        return server, *(await _start(server))
+        return server, *(await _start(server, sessions() if sessions is not None else None))
 
     server, listener, address = run(make())
     try:

@@ -10,157 +10,21 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
 import grpc.aio
-from google.protobuf.any_pb2 import Any as AnyMessage
-from google.rpc import error_details_pb2, status_pb2
 
-from holdfast import payload
 from holdfast._channel import open_channel
 from holdfast._retry import Backoff
 from holdfast._session_transport import SessionTransport
 from holdfast.client import BaseClient
-from holdfast.v1 import event_pb2, payload_pb2
 from holdfast.v1 import session_service_pb2 as pb
 from holdfast.v1.session_service_pb2_grpc import (
     SessionServiceServicer,
     add_SessionServiceServicer_to_server,
 )
-
-MSGPACK = int(payload.Encoding.MSGPACK)
-CODES = {
-    "NOT_FOUND": grpc.StatusCode.NOT_FOUND,
-    "OUT_OF_RANGE": grpc.StatusCode.OUT_OF_RANGE,
-    "UNAVAILABLE": grpc.StatusCode.UNAVAILABLE,
-    "UNKNOWN": grpc.StatusCode.UNKNOWN,
-    "RESOURCE_EXHAUSTED": grpc.StatusCode.RESOURCE_EXHAUSTED,
-    "PERMISSION_DENIED": grpc.StatusCode.PERMISSION_DENIED,
-}
-
-
-@dataclass
-class Refusal(Exception):
-    """What a stream ends with."""
-
-    status: str
-    reason: str
-    metadata: dict[str, str] = field(default_factory=dict)
-    cursor: event_pb2.EventCursor | None = None
-
-    def end(self) -> pb.SessionEnd:
-        code = CODES[self.status].value[0]
-        status = status_pb2.Status(code=code, message="told to fail")
-        packed = AnyMessage()
-        info = error_details_pb2.ErrorInfo(
-            domain="holdfast.dev", reason=self.reason, metadata=self.metadata
-        )
-        packed.Pack(info)
-        status.details.append(packed)
-        return pb.SessionEnd(
-            code=code,
-            message="told to fail",
-            details=status.SerializeToString(),
-            cursor=self.cursor,
-        )
-
-
-def encode(value: Any) -> payload_pb2.Payload:
-    return payload_pb2.Payload(
-        encoding=payload_pb2.PayloadEncoding.ValueType(MSGPACK), data=payload.encode(value, MSGPACK)
-    )
-
-
-def decode(value: payload_pb2.Payload) -> Any:
-    return payload.decode(value.data, value.encoding) if value.encoding else None
-
-
-@dataclass
-class Actor:
-    """The events of one actor and who hears them."""
-
-    actor_id: str
-    log: list[tuple[int, str, payload_pb2.Payload]] = field(default_factory=list)
-    last: int = 0
-    incarnation: int = 1
-    readers: list[Reader] = field(default_factory=list)
-
-    @property
-    def first(self) -> int:
-        return self.log[0][0] if self.log else self.last + 1
-
-    def emit(self, name: str, *args: Any) -> None:
-        self.last += 1
-        self.log.append((self.last, name, encode(list(args))))
-        for reader in list(self.readers):
-            reader.advance()
-
-    def trim(self, keep: int) -> None:
-        del self.log[: max(len(self.log) - keep, 0)]
-
-
-@dataclass(eq=False)
-class Reader:
-    """One subscription."""
-
-    run: Run
-    stream: int
-    actor: Actor
-    names: frozenset[str]
-    at: int
-    credit: int
-    connection: int = 0
-
-    def cursor(self) -> event_pb2.EventCursor:
-        return event_pb2.EventCursor(
-            actor_id=self.actor.actor_id, incarnation=self.actor.incarnation, sequence=self.at
-        )
-
-    def advance(self) -> None:
-        if self.at + 1 < self.actor.first and self.at < self.actor.last:
-            self.run.refuse(
-                self.stream,
-                Refusal(
-                    "OUT_OF_RANGE", "EVENTS_TRIMMED", {"oldest_sequence": str(self.actor.first)}
-                ),
-            )
-            return
-        for sequence, name, args in self.actor.log:
-            if sequence <= self.at:
-                continue
-            if self.credit <= 0:
-                return
-            if not self.names or name in self.names:
-                event = event_pb2.Event(
-                    name=name, args=args, sequence=sequence, previous_sequence=self.at
-                )
-                self.run.send(event=pb.SessionEvent(streams=[self.stream], event=event))
-                self.credit -= len(name) + len(args.data)
-            self.at = sequence
-
-
-@dataclass(eq=False)
-class Connection:
-    """One connection; it outlives its session, as long as the server remembers it."""
-
-    connection_id: str
-    actor: Actor
-    params: Any
-    run: Run | None = None
-    stream: int = 0
-    last: int = 0
-    kept: list[pb.SessionMessage] = field(default_factory=list)
-
-    def send(self, name: str, *args: Any) -> None:
-        message = pb.SessionMessage(
-            name=name, args=encode(list(args)), number=self.last + 1, previous_number=self.last
-        )
-        self.last += 1
-        self.kept.append(message)
-        if self.run is not None:
-            self.run.send(self.stream, message=message)
+from tests.unit.sdk.fake_actors import Actor, Connection, Reader, Refusal, decode, encode
 
 
 class Sessions(SessionServiceServicer):
@@ -189,6 +53,9 @@ class Sessions(SessionServiceServicer):
         self.chunk_bytes = 64 * 1024
         self.message_bytes_max = 4 << 20
         self.silent = False
+        # No session is opened while this is not set.
+        self.gate = asyncio.Event()
+        self.gate.set()
 
     def actor(self, *key: str) -> Actor:
         return self.actors.setdefault(key, Actor("A-" + "-".join(key)))
@@ -198,8 +65,16 @@ class Sessions(SessionServiceServicer):
         for run in self.runs:
             run.cut.set()
 
+    async def stay_cut(self) -> None:
+        """Break what is open, and let nothing be opened until `gate` is set."""
+        self.gate.clear()
+        self.cut()
+        while self.runs:  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
+
     async def OpenSession(self, request_iterator: Any, context: Any) -> None:
         self.metadata.append(dict(context.invocation_metadata()))
+        await self.gate.wait()
         if self.refusals:
             code, text = self.refusals.pop(0)
             await context.abort(code, text)
@@ -254,6 +129,8 @@ class Run:
         self.readers: dict[int, Reader] = {}
         self.connections: dict[int, Connection] = {}
         self.client_id = b""
+        self._last = 0
+        self._whole: set[int] = set()
         self._parts: dict[int, list[bytes]] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
 
@@ -326,12 +203,19 @@ class Run:
     def _command(self, command: pb.SessionCommand) -> None:
         kind = command.WhichOneof("command")
         number = command.stream
+        if kind in ("call", "connect", "subscribe") or (
+            kind == "chunk" and number not in self._parts
+        ):
+            if number <= self._last and number not in self._whole:
+                raise AssertionError(f"stream {number} after {self._last}")
+            self._last = max(self._last, number)
         if kind == "hello":
             self._hello(command.hello)
         elif kind == "chunk":
             parts = self._parts.setdefault(number, [])
             parts.append(command.chunk.data)
             if command.chunk.last:
+                self._whole.add(number)
                 whole = pb.SessionCommand.FromString(b"".join(self._parts.pop(number)))
                 self._command(whole)
         elif kind == "ping" and not self.sessions.silent:
@@ -345,6 +229,7 @@ class Run:
             except Refusal as refusal:
                 self.refuse(number, refusal)
         elif kind == "cancel":
+            self._parts.pop(number, None)
             self._cancel(number)
         elif kind == "credit" and number in self.readers:
             self.readers[number].credit += command.credit.bytes
@@ -445,6 +330,7 @@ class Run:
             at,
             request.window_bytes or 256 * 1024,
             request.connection,
+            at,
         )
         self.readers[number] = reader
         actor.readers.append(reader)

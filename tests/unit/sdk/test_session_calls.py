@@ -15,8 +15,9 @@ from holdfast import payload
 from holdfast._session_frames import FRAME_BYTES
 from holdfast.client import Client
 from holdfast.errors import ActorError, HoldfastError
+from tests.unit.sdk.fake_actors import Refusal
 from tests.unit.sdk.fake_server import Server, running
-from tests.unit.sdk.fake_session import Refusal, Sessions, cuts, impatient
+from tests.unit.sdk.fake_session import Sessions, cuts, impatient
 
 
 @asynccontextmanager
