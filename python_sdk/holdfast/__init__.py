@@ -1,6 +1,7 @@
 """Holdfast: durable actors in Python, and the client that calls them."""
 
 from holdfast.actor import Actor, action
+from holdfast.actor_connection import ActorConnection
 from holdfast.client import ActorInfo, Client
 from holdfast.connection import Connection, Connections
 from holdfast.context import Context, Kv
@@ -13,11 +14,13 @@ from holdfast.errors import (
     UserError,
 )
 from holdfast.event import Event
+from holdfast.events import DeliveredEvent, EventsTrimmed
 from holdfast.registry import Registry, setup
 from holdfast.tls import TlsConfig
 
 __all__ = [
     "Actor",
+    "ActorConnection",
     "ActorError",
     "ActorInfo",
     "Client",
@@ -25,8 +28,10 @@ __all__ = [
     "Connections",
     "Context",
     "DecodeError",
+    "DeliveredEvent",
     "EncodeError",
     "Event",
+    "EventsTrimmed",
     "HoldfastError",
     "Kv",
     "RegistrationError",

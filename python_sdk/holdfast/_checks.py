@@ -12,7 +12,7 @@ import math
 import re
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from holdfast._annotations import annotation
@@ -22,7 +22,7 @@ from holdfast.errors import RegistrationError
 
 _ACTION_NAME: Final = re.compile(r"[0-9A-Za-z](?:[0-9A-Za-z_.-]{0,126}[0-9A-Za-z_])?\Z")
 _UNITS: Final = ("_s", "_ms", "_max", "_min", "_bytes", "_timeout")
-_KNOWN: Final = OPTIONS | {"conn_state", "events", "state", "vars"}
+_KNOWN: Final = OPTIONS | {"conn_state", "emits", "state", "vars"}
 _METHODS: Final = (types.FunctionType, classmethod, staticmethod, property, Action)
 # Plain functions, since they only look at what is there; every other hook is `async`.
 _PLAIN_HOOKS: Final = frozenset({"on_state_change", "migrate_state"})
@@ -66,8 +66,9 @@ def _check_members(cls: type[Actor[Any, Any]]) -> None:
         if base is Actor or not issubclass(base, Actor):
             continue
         for attribute, value in vars(base).items():
-            # What clients call `events` is declared under that name in the class.
-            if attribute in CLIENT_MEMBERS and attribute not in _KNOWN:
+            if attribute == "events" and isinstance(value, Mapping):
+                raise refusal(cls, attribute, "is what clients call; declare events as `emits`")
+            if attribute in CLIENT_MEMBERS:
                 raise refusal(cls, attribute, "is reserved for clients; give it another name")
             if attribute.startswith("_") or attribute in _KNOWN or attribute in HOOKS:
                 continue

@@ -61,18 +61,18 @@ class EventSpec:
 
 def collect_events(cls: type) -> dict[str, EventSpec]:
     """The declared events of a class by name; raises RegistrationError."""
-    declared = getattr(cls, "events", None)
+    declared = getattr(cls, "emits", None)
     if declared is None:
         return {}
     if not isinstance(declared, Mapping):
-        raise refusal(cls, "events", 'is a mapping of names to events: {"message": Event(str)}')
+        raise refusal(cls, "emits", 'is a mapping of names to events: {"message": Event(str)}')
     return {name: _spec(cls, name, event) for name, event in declared.items()}
 
 
 def _spec(cls: type, name: Any, event: Any) -> EventSpec:
     if not isinstance(name, str) or not name:
-        raise refusal(cls, "events", f"the name of an event is text, not {name!r}")
-    where = f"events[{name!r}]"
+        raise refusal(cls, "emits", f"the name of an event is text, not {name!r}")
+    where = f"emits[{name!r}]"
     if not isinstance(event, Event):
         raise refusal(cls, where, f"must be an Event, such as Event(str), not {event!r}")
     if not isinstance(event.ephemeral, bool):

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, Final, TypeVar
 
 import grpc
@@ -19,15 +19,17 @@ import grpc.aio
 from google.protobuf.message import Message
 
 from holdfast._channel import FORKED, close_channel, open_channel
+from holdfast._feed import Carrier, Feed
 from holdfast._messages import actor_info, actor_key, actor_target, encoded, encoding, payload
 from holdfast._retry import Backoff, Sequence
 from holdfast._status import to_actor_error
 from holdfast._trace import RpcObserver, trace_headers
-from holdfast._transport import ActorInfo, Call, Encoded, Lifecycle, ListQuery, Reply
+from holdfast._transport import ActorInfo, Call, Encoded, Lifecycle, ListQuery, Reply, Subscribe
 from holdfast.errors import ActorError, HoldfastError
 from holdfast.tls import TlsConfig
-from holdfast.v1 import actor_pb2, actor_service_pb2, kv_service_pb2
+from holdfast.v1 import actor_pb2, actor_service_pb2, event_service_pb2, kv_service_pb2
 from holdfast.v1.actor_service_pb2_grpc import ActorServiceStub
+from holdfast.v1.event_service_pb2_grpc import EventServiceStub
 from holdfast.v1.kv_service_pb2_grpc import KvServiceStub
 
 T = TypeVar("T")
@@ -64,10 +66,16 @@ class GrpcTransport:
         self.connected: bool = False
         self._actors: Any = ActorServiceStub(channel)
         self._kv: Any = KvServiceStub(channel)
+        self._events: Any = EventServiceStub(channel)
 
     async def invoke(self, call: Call) -> Reply:
         """Run an action and return its result."""
-        with self._keyed(call.idempotency_key) as key:
+        return await self._invoke(call, self._unary)
+
+    async def _invoke(
+        self, call: Call, run: Callable[..., Awaitable[Any]], number: int = 0
+    ) -> Reply:
+        with self._keyed(call.idempotency_key, number) as key:
             request = actor_service_pb2.InvokeActionRequest(
                 namespace=call.namespace,
                 target=actor_target(call.target),
@@ -78,7 +86,7 @@ class GrpcTransport:
                 params=payload(call.params),
                 **key,
             )
-            answer: actor_service_pb2.InvokeActionResponse = await self._unary(
+            answer: actor_service_pb2.InvokeActionResponse = await run(
                 self._actors.InvokeAction, request, call.timeout
             )
         return Reply(encoded(answer.result), answer.actor_id, answer.durability, answer.replayed)
@@ -90,8 +98,8 @@ class GrpcTransport:
             return items
         return self.observer.stream(actor_service_pb2.StreamActionRequest, items)
 
-    async def _stream(self, call: Call) -> AsyncGenerator[Encoded, None]:
-        with self._keyed(call.idempotency_key) as key:
+    async def _stream(self, call: Call, number: int = 0) -> AsyncGenerator[Encoded, None]:
+        with self._keyed(call.idempotency_key, number) as key:
             request = actor_service_pb2.StreamActionRequest(
                 namespace=call.namespace,
                 target=actor_target(call.target),
@@ -214,6 +222,18 @@ class GrpcTransport:
         )
         return answer
 
+    def subscription(self, request: Subscribe, feed: Feed) -> Carrier:
+        """What carries the events of an actor to a feed."""
+        from holdfast._session_fallback import RpcSubscription
+
+        self.check_usable()
+        return RpcSubscription(self, request, feed)
+
+    def subscribe_events(self, request: event_service_pb2.SubscribeEventsRequest) -> Any:
+        """The RPC that streams events."""
+        self.check_usable()
+        return self._events.SubscribeEvents(request, metadata=self._metadata())
+
     async def health(self, service: str, timeout: float | None) -> tuple[bool, str]:
         """Whether the server serves, and why not, by grpc.health.v1; one try."""
         # The two messages are one field each; the package that has them is the server's.
@@ -241,12 +261,13 @@ class GrpcTransport:
             await close_channel(self._channel)
 
     @contextmanager
-    def _keyed(self, own: str | None) -> Iterator[dict[str, Any]]:
-        # The fields that make a request idempotent: the caller's own key, or a number.
+    def _keyed(self, own: str | None, number: int = 0) -> Iterator[dict[str, Any]]:
+        # The fields that make a request idempotent: the caller's own key, or a number,
+        # which is a new one where none is in flight for the call.
         if own is not None:
             yield {"idempotency_key": own}
             return
-        with self._sequence.number() as number:
+        with nullcontext(number) if number else self._sequence.number() as number:
             yield {
                 "client_sequence": actor_pb2.ClientSequence(
                     client_id=self._sequence.client_id,
@@ -337,13 +358,17 @@ class Tries:
         """Seconds until the deadline; None without one."""
         return None if self._deadline is None else max(self._deadline - self._time(), 0.0)
 
-    async def again(self, error: grpc.aio.AioRpcError, *, allowed: bool = True) -> None:
-        """Wait until the call may be tried again, or raise what it failed with."""
+    async def again(
+        self, error: grpc.aio.AioRpcError, *, allowed: bool = True, also: str = ""
+    ) -> None:
+        """Wait until the call may be tried again, or raise what it failed with; `also` is
+        one more reason to try again."""
         failure = to_actor_error(error)
         if failure.reason == "DEADLINE_EXCEEDED" and not self._transport.ready():
             # The time went into connecting: say what is wrong, not how it showed.
             raise unreachable(self._timeout, self._failure) from error
-        if not (failure.retryable and allowed) or self._hopeless(failure):
+        passes = failure.retryable or (also and failure.reason == also)
+        if not (passes and allowed) or self._hopeless(failure):
             raise failure from error
         if self._backoff is None:
             self._backoff = self._transport.backoff()

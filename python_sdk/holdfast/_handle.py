@@ -8,7 +8,7 @@ to the types the class declares; without, every name is an action of the wire.
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -21,11 +21,16 @@ from holdfast._actions import (
     known_actions,
     untyped,
 )
-from holdfast._transport import Call, Encoded, Lifecycle, Target
+from holdfast._connection_core import SLOW_READERS, Named, encode_params
+from holdfast._feed import Buffer, Events, Feed, Sink
+from holdfast._listeners import log_error
+from holdfast._transport import Call, Lifecycle, Subscribe, Target
 from holdfast.actor import CLIENT_MEMBERS, Action
 from holdfast.errors import HoldfastError
+from holdfast.events import DeliveredEvent, SlowReader
 
 if TYPE_CHECKING:
+    from holdfast.actor_connection import ActorConnection
     from holdfast.client import BaseClient
 
 
@@ -36,10 +41,36 @@ class Options:
     idempotency_key: str | None = None
     timeout: float | None = None
     encoding: int | None = None
-    params: Encoded | None = None
+    params: Any = None
 
 
 DEFAULTS = Options()
+
+
+def event_names(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Names of events; TypeError for what is none."""
+    for name in names:
+        if not isinstance(name, str):
+            raise TypeError(f"the name of an event is a string, not {type(name).__name__}")
+    return names
+
+
+def event_start(sequence: int | None) -> int | None:
+    """The first number wanted, or None for from now on; TypeError or ValueError otherwise."""
+    if sequence is None:
+        return None
+    if isinstance(sequence, bool) or not isinstance(sequence, int):
+        raise TypeError(f"from_sequence is a number, not {type(sequence).__name__}")
+    if sequence < 1:
+        raise ValueError(f"events are numbered from 1: from_sequence is not {sequence}")
+    return sequence
+
+
+def slow(reader: SlowReader) -> SlowReader:
+    """What happens to a slow reader; ValueError for what is unknown."""
+    if reader not in SLOW_READERS:
+        raise ValueError(f"slow_reader is one of {', '.join(SLOW_READERS)}, not {reader!r}")
+    return reader
 
 
 def encoding_number(encoding: str | int) -> int:
@@ -80,7 +111,7 @@ class RemoteAction:
 
     __slots__ = ("_action", "_handle")
 
-    def __init__(self, handle: ActorHandle, action: KnownAction) -> None:
+    def __init__(self, handle: Callee, action: KnownAction) -> None:
         self._handle = handle
         self._action = action
 
@@ -106,7 +137,67 @@ class RemoteAction:
         return f"<action {self.name!r} of {self._handle!r}>"
 
 
-class ActorHandle:
+class Callee:
+    """What has the actions of an actor: a handle, or a connection."""
+
+    __slots__ = ()
+
+    if TYPE_CHECKING:
+        _cls: type | None
+
+        async def _invoke(
+            self, action: KnownAction, args: tuple[Any, ...], kwargs: dict[str, Any]
+        ) -> Any: ...
+        def _stream(
+            self, action: KnownAction, args: tuple[Any, ...], kwargs: dict[str, Any]
+        ) -> AsyncIterator[Any]: ...
+
+    async def action(self, name: str, /, *args: Any, **kwargs: Any) -> Any:
+        """Run an action by its wire name; its result. Raises ActorError."""
+        return await self._invoke(self._known(name, streaming=False), args, kwargs)
+
+    def action_stream(self, name: str, /, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
+        """Run a streaming action by its wire name; its items. Raises ActorError."""
+        return self._stream(self._known(name, streaming=True), args, kwargs)
+
+    def __getattr__(self, name: str) -> RemoteAction:
+        if name.startswith("_") or name in CLIENT_MEMBERS:
+            raise AttributeError(name)
+        if self._cls is None:
+            return RemoteAction(self, untyped(name))
+        known = known_actions(self._cls).get(name)
+        if known is None:
+            raise AttributeError(f"{self._cls.__name__} has no action {name!r}")
+        return RemoteAction(self, known)
+
+    def __dir__(self) -> list[str]:
+        actions = known_actions(self._cls) if self._cls is not None else ()
+        return [*super().__dir__(), *actions]
+
+    def _known(self, name: str, *, streaming: bool) -> KnownAction:
+        known = by_wire_name(self._cls).get(name) if self._cls is not None else None
+        # The caller says which kind it wants; the server refuses the wrong one.
+        if known is None or known.streaming != streaming:
+            return untyped(name, streaming=streaming)
+        return known
+
+    def _start(
+        self, action: Action[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        """Run an action that is given as `ChatRoom.send`."""
+        if not isinstance(action, Action):
+            raise TypeError(f"an action is given as `ChatRoom.send`, not as {action!r}")
+        cls, owner = self._cls, action.owner
+        if cls is None or owner is None:
+            known = known_action(action, owner)
+        elif owner in cls.__mro__:
+            known = known_actions(cls)[action.attribute]
+        else:
+            raise TypeError(f"{owner.__name__}.{action.attribute} is no action of {cls.__name__}")
+        return RemoteAction(self, known)(*args, **kwargs)
+
+
+class ActorHandle(Callee):
     """Calls the actions of one actor; made by a client, see the module.
 
     Handles are equal when they name the same actor in the same way through the same
@@ -149,19 +240,43 @@ class ActorHandle:
             "idempotency_key": check_idempotency_key(idempotency_key),
             "timeout": check_timeout(timeout),
             "encoding": number,
-            "params": self._client._params(params),
+            "params": params,
         }
         changed: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
         options = replace(self._options, **changed)
         return ActorHandle(self._client, self._target, self._cls, options)
 
-    async def action(self, name: str, /, *args: Any, **kwargs: Any) -> Any:
-        """Run an action by its wire name; its result. Raises ActorError."""
-        return await self._invoke(self._known(name, streaming=False), args, kwargs)
+    def connect(self, params: Any = None) -> ActorConnection[Any]:
+        """A connection to the actor, to be entered with `async with`.
 
-    def action_stream(self, name: str, /, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
-        """Run a streaming action by its wire name; its items. Raises ActorError."""
-        return self._stream(self._known(name, streaming=True), args, kwargs)
+        `params` are given to the actor's connection hooks; those of the handle where None.
+        A function, plain or `async`, is called for the parameters of each opening.
+        """
+        from holdfast.actor_connection import connect
+
+        return connect(self, params)
+
+    def events(
+        self,
+        *names: str,
+        from_sequence: int | None = None,
+        slow_reader: SlowReader = "end",
+    ) -> AsyncIterator[DeliveredEvent]:
+        """The events of these names, of all names when there are none, without a
+        connection: from now on or from a number. Where events are no longer kept it raises
+        EventsTrimmed; iterating again goes on from the oldest."""
+        buffer = Buffer()
+        feed = self._feed(event_names(names), event_start(from_sequence), slow_reader, buffer)
+        return Events(feed, buffer, lambda feed: None)
+
+    def on(self, name: str, function: Callable[..., Any], /) -> Callable[[], None]:
+        """Call `function` with the arguments of each event of this name, without a
+        connection, until what this returns is called. Its errors are logged."""
+        return self._listen(name, function, once=False)
+
+    def once(self, name: str, function: Callable[..., Any], /) -> Callable[[], None]:
+        """As `on`, for one event."""
+        return self._listen(name, function, once=True)
 
     async def resolve(self) -> str:
         """The actor's id; creates the actor if the handle is from get_or_create.
@@ -179,20 +294,6 @@ class ActorHandle:
         if self._target.create:
             return (await self._client.transport.get_or_create(request))[0].actor_id
         return (await self._client.transport.get(request)).actor_id
-
-    def __getattr__(self, name: str) -> RemoteAction:
-        if name.startswith("_") or name in CLIENT_MEMBERS:
-            raise AttributeError(name)
-        if self._cls is None:
-            return RemoteAction(self, untyped(name))
-        known = known_actions(self._cls).get(name)
-        if known is None:
-            raise AttributeError(f"{self._cls.__name__} has no action {name!r}")
-        return RemoteAction(self, known)
-
-    def __dir__(self) -> list[str]:
-        actions = known_actions(self._cls) if self._cls is not None else ()
-        return [*super().__dir__(), *actions]
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, ActorHandle):
@@ -224,27 +325,29 @@ class ActorHandle:
         target = self._target
         return target.actor_id, "" if target.actor_id is not None else target.name, target.key
 
-    def _known(self, name: str, *, streaming: bool) -> KnownAction:
-        known = by_wire_name(self._cls).get(name) if self._cls is not None else None
-        # The caller says which kind it wants; the server refuses the wrong one.
-        if known is None or known.streaming != streaming:
-            return untyped(name, streaming=streaming)
-        return known
+    def _listen(self, name: str, function: Callable[..., Any], *, once: bool) -> Callable[[], None]:
+        named = Named(log_error(f"a listener of {self!r}"))
+        named.feed = feed = self._feed(event_names((name,)), None, "end", named)
+        return named.listeners.add(function, once=once, emptied=feed.close)
 
-    def _start(
-        self, action: Action[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Any:
-        """Run an action that is given as `ChatRoom.send`."""
-        if not isinstance(action, Action):
-            raise TypeError(f"an action is given as `ChatRoom.send`, not as {action!r}")
-        cls, owner = self._cls, action.owner
-        if cls is None or owner is None:
-            known = known_action(action, owner)
-        elif owner in cls.__mro__:
-            known = known_actions(cls)[action.attribute]
-        else:
-            raise TypeError(f"{owner.__name__}.{action.attribute} is no action of {cls.__name__}")
-        return RemoteAction(self, known)(*args, **kwargs)
+    def _feed(
+        self, names: tuple[str, ...], start: int | None, slow_reader: SlowReader, sink: Sink
+    ) -> Feed:
+        subscription = getattr(self._client.transport, "subscription", None)
+        if subscription is None:
+            raise HoldfastError("events of another actor cannot be read inside an actor")
+        own = self._options.encoding
+        request = Subscribe(
+            namespace=self._client.namespace,
+            target=self._target,
+            names=names,
+            encoding=self._client.encoding if own is None else own,
+            slow_reader=SLOW_READERS[slow(slow_reader)],
+        )
+        feed = Feed(start, sink)
+        feed.carrier = subscription(request, feed)
+        feed.open()
+        return feed
 
     def _timeout(self) -> float | None:
         own = self._options.timeout
@@ -264,7 +367,7 @@ class ActorHandle:
             accept=encoding,
             idempotency_key=self._options.idempotency_key,
             timeout=self._timeout(),
-            params=self._options.params,
+            params=encode_params(self._options.params, encoding),
         )
 
     async def _invoke(
@@ -286,4 +389,4 @@ class ActorHandle:
                 await close()
 
 
-__all__ = ["ActorHandle", "Options", "RemoteAction"]
+__all__ = ["ActorHandle", "Callee", "Options", "RemoteAction"]

@@ -54,6 +54,38 @@ class Call:
     params: Encoded | None = None
 
 
+class Cursor(NamedTuple):
+    """A place in the events of an actor: everything through `sequence` is behind it."""
+
+    actor_id: str
+    incarnation: int
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subscribe:
+    """A request for the events of an actor; `names` is empty for all.
+
+    `slow_reader` is a number of holdfast.v1.SlowReader.
+    """
+
+    namespace: str
+    target: Target
+    names: tuple[str, ...] = ()
+    encoding: int = 0
+    slow_reader: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Connect:
+    """A request for a connection to an actor. `timeout` is that of one opening."""
+
+    namespace: str
+    target: Target
+    encoding: int = 0
+    timeout: float | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lifecycle:
     """A request that creates, finds or destroys the actor `target`."""
@@ -136,10 +168,13 @@ class Transport(Protocol):
 __all__ = [
     "ActorInfo",
     "Call",
+    "Connect",
+    "Cursor",
     "Encoded",
     "Lifecycle",
     "ListQuery",
     "Reply",
+    "Subscribe",
     "Target",
     "Transport",
 ]

@@ -29,9 +29,11 @@ from typing_extensions import TypeVar
 from holdfast.errors import HoldfastError
 
 if TYPE_CHECKING:
+    from holdfast.actor_connection import ActorConnection
     from holdfast.connection import Connection
     from holdfast.context import Context
     from holdfast.event import Event
+    from holdfast.events import DeliveredEvent, SlowReader
 
 Durability = Literal["synced", "buffered"]
 
@@ -237,7 +239,7 @@ class Actor(Generic[S, C]):
         conn_state: ClassVar[Any]
         vars: ClassVar[Any]
         # Declared events by name: see `Event`.
-        events: ClassVar[Mapping[str, Event]]
+        emits: ClassVar[Mapping[str, Event]]
         __holdfast_name__: ClassVar[str]
 
     async def create_state(self, c: Context[Any, Any], input: Any) -> S:
@@ -310,6 +312,27 @@ class Actor(Generic[S, C]):
     async def resolve(self) -> str:
         """The id of the actor."""
         self._no_handle("resolve")
+
+    def connect(self, params: Any = None) -> ActorConnection[Self]:
+        """A connection to the actor, to be entered with `async with`."""
+        self._no_handle("connect")
+
+    def on(self, name: str, function: Callable[..., Any], /) -> Callable[[], None]:
+        """Calls a function with the arguments of each event of a name."""
+        self._no_handle("on")
+
+    def once(self, name: str, function: Callable[..., Any], /) -> Callable[[], None]:
+        """Calls a function with the arguments of the next event of a name."""
+        self._no_handle("once")
+
+    def events(
+        self,
+        *names: str,
+        from_sequence: int | None = None,
+        slow_reader: SlowReader = "end",
+    ) -> AsyncIterator[DeliveredEvent]:
+        """The events of the actor, from now on or from a number."""
+        self._no_handle("events")
 
     def _no_handle(self, member: str) -> NoReturn:
         raise HoldfastError(

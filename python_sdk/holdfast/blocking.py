@@ -24,10 +24,18 @@ from typing_extensions import ParamSpec, TypeVar
 from holdfast import client as _client
 from holdfast import payload
 from holdfast._background import Runner
+from holdfast._blocking_connection import (
+    Connection,
+    Threaded,
+    make_connection,
+    register_on,
+    subscribe,
+)
 from holdfast._handle import ActorHandle
 from holdfast._transport import ActorInfo
 from holdfast.actor import Action, Actor
 from holdfast.client import Key
+from holdfast.events import DeliveredEvent, SlowReader
 from holdfast.tls import TlsConfig
 
 if TYPE_CHECKING:
@@ -95,6 +103,33 @@ class Handle(Generic[A]):
         """Run a streaming action by its wire name; its items. Raises ActorError."""
         return self._runner.iterate(self._handle.action_stream(name, *args, **kwargs))
 
+    def connect(self, params: Any = None) -> Connection[A]:
+        """A connection to the actor, to be entered with `with`.
+
+        `params` are given to the actor's connection hooks; those of the handle where None.
+        A function, plain or `async`, is called for the parameters of each opening.
+        """
+        return make_connection(self._runner, self._handle.connect, params)
+
+    def events(
+        self,
+        *names: str,
+        from_sequence: int | None = None,
+        slow_reader: SlowReader = "end",
+    ) -> Iterator[DeliveredEvent]:
+        """The events of these names, of all names when there are none, without a
+        connection: from now on or from a number."""
+        return subscribe(self._runner, self._handle.events, names, from_sequence, slow_reader)
+
+    def on(self, name: str, function: Callable[..., Any], /) -> Callable[[], None]:
+        """Call `function`, on a thread of its own, with the arguments of each event of this
+        name, until what this returns is called. Its errors are logged."""
+        return register_on(self._runner, self._handle.on, name, Threaded()(function))
+
+    def once(self, name: str, function: Callable[..., Any], /) -> Callable[[], None]:
+        """As `on`, for one event."""
+        return register_on(self._runner, self._handle.once, name, Threaded()(function))
+
     def resolve(self) -> str:
         """The actor's id; creates the actor if the handle is from get_or_create.
 
@@ -153,9 +188,16 @@ class Client:
         tls: bool | TlsConfig = False,
         timeout: float | None = 60.0,
         encoding: str | int = payload.Encoding.MSGPACK,
+        session: bool = True,
     ) -> None:
         self._client = _client.Client(
-            address, token=token, namespace=namespace, tls=tls, timeout=timeout, encoding=encoding
+            address,
+            token=token,
+            namespace=namespace,
+            tls=tls,
+            timeout=timeout,
+            encoding=encoding,
+            session=session,
         )
         self._runner = Runner()
 
@@ -333,4 +375,4 @@ class Client:
         return Handle(self._runner, cast(ActorHandle, handle))
 
 
-__all__ = ["Client", "Handle"]
+__all__ = ["Client", "Connection", "Handle"]

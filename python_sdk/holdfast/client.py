@@ -8,6 +8,9 @@
 `c.client`. `Client` opens a gRPC channel when first used and closes it at the
 end of its `async with` block. Every mutating call carries an idempotency key,
 so its retries take effect once. A client belongs to one event loop.
+
+The `params` of a handle are given to the connection hooks of its actor, at each call and
+at `connect`.
 """
 
 from __future__ import annotations
@@ -269,14 +272,11 @@ class BaseClient:
         return None if timeout == math.inf else timeout
 
     def _handle(self, actor: type[A] | str, target: Target, params: Any) -> A | ActorHandle:
-        options = DEFAULTS if params is None else Options(params=self._params(params))
+        options = DEFAULTS if params is None else Options(params=params)
         if isinstance(actor, str):
             return ActorHandle(self, target, None, options)
         # To the type checker a handle is the actor: what a client may call, it has.
         return cast(A, ActorHandle(self, target, actor, options))
-
-    def _params(self, value: Any) -> Encoded | None:
-        return self._input(value)
 
     def _input(self, value: Any) -> Encoded | None:
         if value is None:
@@ -291,7 +291,9 @@ class Client(BaseClient):
     `token` is sent with every call as a bearer token. `tls` is False for plain text, True
     for TLS with the system's roots, or a `TlsConfig`. `timeout` is the deadline of a call
     with all its retries, in seconds; None waits for ever. `encoding` is that of arguments
-    and results, a member of `holdfast.payload.Encoding` or its name, "json".
+    and results, a member of `holdfast.payload.Encoding` or its name, "json". `session` is
+    whether calls share one stream where the server offers that; without it each is an RPC
+    of its own, and there are no connections.
 
     Making a client opens nothing; its first call does, and retries until its deadline
     while the server cannot be reached. Raises ValueError or TypeError for an argument that
@@ -308,6 +310,7 @@ class Client(BaseClient):
         tls: bool | TlsConfig = False,
         timeout: float | None = 60.0,
         encoding: str | int = payload.Encoding.MSGPACK,
+        session: bool = True,
     ) -> None:
         super().__init__(None, namespace=namespace, timeout=timeout, encoding=encoding)
         if not isinstance(tls, (bool, TlsConfig)):
@@ -315,6 +318,7 @@ class Client(BaseClient):
         self.address: str = check_address(address)
         self._token = _check_token(token)
         self._tls = tls
+        self._session = session
         self._closed = False
         self._grpc: GrpcTransport | None = None
         self._observer: RpcObserver | None = None
@@ -327,8 +331,10 @@ class Client(BaseClient):
         if self._grpc is None:
             # Here, so that actors, which have another transport, never import grpc.
             from holdfast._grpc import GrpcTransport, open_channel
+            from holdfast._session_transport import SessionTransport
 
-            self._grpc = GrpcTransport(open_channel(self.address, self._tls), token=self._token)
+            made = SessionTransport if self._session else GrpcTransport
+            self._grpc = made(open_channel(self.address, self._tls), token=self._token)
             self._grpc.observer = self._observer
         return self._grpc
 

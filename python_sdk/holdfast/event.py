@@ -7,9 +7,9 @@ from typing import Any
 
 
 class Event:
-    """Declares an event of a class, by its name in the class attribute `events`:
+    """Declares an event of a class, by its name in the class attribute `emits`:
 
-        events = {"message": Event(str), "typing": Event(bool, ephemeral=True)}
+        emits = {"message": Event(str), "typing": Event(bool, ephemeral=True)}
 
     `types` are those of its arguments, which `c.broadcast` then checks. One that is
     `ephemeral` is always so: it has no number, is not stored, and may be dropped for a

@@ -192,7 +192,7 @@ class Board(Actor[Log]):
     async def no_bool(self, c: Context[Log]) -> Any:
         return "yes"
 
-    events: ClassVar = {
+    emits: ClassVar = {
         "moved": Event(str, Move),
         "typing": Event(bool, ephemeral=True),
         "brief": Event(str, retention_s=60),

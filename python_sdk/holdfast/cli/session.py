@@ -47,6 +47,8 @@ class Session:
                 tls=self.tls,
                 timeout=self.deadline,
                 encoding=Encoding.JSON,
+                # One command is one call: opening a session would be one more.
+                session=False,
             )
         except ValueError as error:
             typer.echo(f"error: {error}", err=True)

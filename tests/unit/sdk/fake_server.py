@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +26,10 @@ from holdfast.v1.actor_service_pb2_grpc import (
     add_ActorServiceServicer_to_server,
 )
 from holdfast.v1.kv_service_pb2_grpc import KvServiceServicer, add_KvServiceServicer_to_server
+from holdfast.v1.session_service_pb2_grpc import (
+    SessionServiceServicer,
+    add_SessionServiceServicer_to_server,
+)
 
 
 @dataclass
@@ -182,8 +186,12 @@ class Server(ActorServiceServicer, KvServiceServicer):
         return kv_service_pb2.ListKvEntriesResponse(entries=[entry])
 
 
-async def _start(server: Server) -> tuple[grpc.aio.Server, str]:
+async def _start(
+    server: Server, sessions: SessionServiceServicer | None = None
+) -> tuple[grpc.aio.Server, str]:
     listener = grpc.aio.server()
+    if sessions is not None:
+        add_SessionServiceServicer_to_server(sessions, listener)
     add_ActorServiceServicer_to_server(server, listener)
     add_KvServiceServicer_to_server(server, listener)
     port = listener.add_insecure_port("127.0.0.1:0")
@@ -192,9 +200,12 @@ async def _start(server: Server) -> tuple[grpc.aio.Server, str]:
 
 
 @asynccontextmanager
-async def running(**options: Any) -> AsyncIterator[tuple[Server, Client]]:
+async def running(
+    sessions: SessionServiceServicer | None = None, **options: Any
+) -> AsyncIterator[tuple[Server, Client]]:
+    """A server, with sessions if there are any, and a client of it."""
     server = Server()
-    listener, address = await _start(server)
+    listener, address = await _start(server, sessions)
     async with Client(address, **options) as client:
         client.register(Geometry, "geometry")
         try:
@@ -204,7 +215,9 @@ async def running(**options: Any) -> AsyncIterator[tuple[Server, Client]]:
 
 
 @contextmanager
-def running_in_thread() -> Iterator[tuple[Server, str]]:
+def running_in_thread(
+    sessions: Callable[[], SessionServiceServicer] | None = None,
+) -> Iterator[tuple[Server, str]]:
     """For callers without a loop."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
@@ -215,7 +228,7 @@ def running_in_thread() -> Iterator[tuple[Server, str]]:
 
     async def make() -> Any:
         server = Server()
-        return server, *(await _start(server))
+        return server, *(await _start(server, sessions() if sessions is not None else None))
 
     server, listener, address = run(make())
     try:

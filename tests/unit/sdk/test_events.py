@@ -10,7 +10,7 @@ from holdfast import Actor, DecodeError, Event, RegistrationError, payload, setu
 
 
 def registered(events: Any) -> Any:
-    kind = type("Board", (Actor,), {"events": events})
+    kind = type("Board", (Actor,), {"emits": events})
     return setup(use={"board": kind}).types["board"]
 
 
@@ -21,12 +21,12 @@ class Foreign:
 @pytest.mark.parametrize(
     ("events", "message"),
     [
-        ([Event(str)], r"Board.events: is a mapping of names to events"),
-        ({"": Event(str)}, r"Board.events: the name of an event is text, not ''"),
-        ({1: Event(str)}, r"Board.events: the name of an event is text, not 1"),
-        ({"a": str}, r"Board.events\['a'\]: must be an Event, such as Event\(str\)"),
-        ({"a": Event(Foreign)}, r"events\['a'\]: argument 0: nothing decodes to Foreign"),
-        ({"a": Event(str, 1)}, r"events\['a'\]: argument 1: "),
+        ([Event(str)], r"Board.emits: is a mapping of names to events"),
+        ({"": Event(str)}, r"Board.emits: the name of an event is text, not ''"),
+        ({1: Event(str)}, r"Board.emits: the name of an event is text, not 1"),
+        ({"a": str}, r"Board.emits\['a'\]: must be an Event, such as Event\(str\)"),
+        ({"a": Event(Foreign)}, r"emits\['a'\]: argument 0: nothing decodes to Foreign"),
+        ({"a": Event(str, 1)}, r"emits\['a'\]: argument 1: "),
         ({"a": Event(ephemeral=1)}, r"ephemeral must be True or False"),  # type: ignore[arg-type]
         ({"a": Event(retention_s=0)}, r"retention_s must be a positive number of seconds"),
         ({"a": Event(ephemeral=True, retention_s=1)}, r"an ephemeral event is not kept"),

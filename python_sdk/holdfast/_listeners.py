@@ -1,0 +1,139 @@
+"""Functions that hear of events: called in order, never allowed to break anything.
+
+A plain function runs where the event arrives. A coroutine function is awaited before the
+next event of the same listener; meanwhile its events wait, and give no credit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+log = logging.getLogger("holdfast")
+
+Function = Callable[..., Any]
+
+
+class Listener:
+    """One registration of one function."""
+
+    __slots__ = ("_errors", "_function", "_once", "_task", "_waiting", "gone", "remove")
+
+    def __init__(
+        self, function: Function, errors: Callable[[Exception], None], *, once: bool = False
+    ) -> None:
+        if not callable(function):
+            raise TypeError(f"a listener is a function, not {type(function).__name__}")
+        self._function = function
+        self._errors = errors
+        self._once = once
+        self._waiting: deque[tuple[tuple[Any, ...], Callable[[], None]]] = deque()
+        self._task: asyncio.Task[None] | None = None
+        self.gone: bool = False
+        self.remove: Callable[[], None] = lambda: None
+
+    def offer(self, args: tuple[Any, ...], done: Callable[[], None]) -> None:
+        """Call the function, now or after what it is still doing; `done` when handled."""
+        if self.gone:
+            done()
+            return
+        if self._once:
+            self.remove()
+        if self._task is not None:
+            self._waiting.append((args, done))
+            return
+        outcome = self._call(args)
+        if outcome is None:
+            done()
+        else:
+            self._task = asyncio.get_running_loop().create_task(self._finish(outcome, done))
+
+    def _call(self, args: tuple[Any, ...]) -> Any:
+        try:
+            outcome = self._function(*args)
+        except Exception as error:
+            self._errors(error)
+            return None
+        return outcome if inspect.isawaitable(outcome) else None
+
+    async def _finish(self, outcome: Any, done: Callable[[], None]) -> None:
+        try:
+            while True:
+                try:
+                    if outcome is not None:
+                        await outcome
+                except Exception as error:
+                    self._errors(error)
+                done()
+                if not self._waiting:
+                    return
+                args, done = self._waiting.popleft()
+                outcome = None if self.gone and not self._once else self._call(args)
+        finally:
+            self._task = None
+
+
+class Listeners:
+    """The functions for one thing that happens: `add` gives the function that removes."""
+
+    __slots__ = ("_errors", "_found")
+
+    def __init__(self, errors: Callable[[Exception], None]) -> None:
+        self._errors = errors
+        self._found: dict[Listener, None] = {}
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+    def add(
+        self, function: Function, *, once: bool = False, emptied: Callable[[], None] | None = None
+    ) -> Callable[[], None]:
+        """Register a function; `emptied` is called when the last one goes."""
+        listener = Listener(function, self._errors, once=once)
+
+        def remove() -> None:
+            if self._found.pop(listener, self) is self:
+                return
+            listener.gone = True
+            if emptied is not None and not self._found:
+                emptied()
+
+        listener.remove = remove
+        self._found[listener] = None
+        return remove
+
+    def call(self, *args: Any, done: Callable[[], None] = lambda: None) -> None:
+        """Call them all; `done` when the last has handled it."""
+        found = list(self._found)
+        if not found:
+            done()
+            return
+        if len(found) == 1:
+            found[0].offer(args, done)
+            return
+        left = len(found)
+
+        def one_done() -> None:
+            nonlocal left
+            left -= 1
+            if left == 0:
+                done()
+
+        for listener in found:
+            listener.offer(args, one_done)
+
+
+def log_error(what: str) -> Callable[[Exception], None]:
+    """What becomes of an error that nobody listens for."""
+
+    def report(error: Exception) -> None:
+        log.error("%s failed", what, exc_info=error)
+
+    return report
+
+
+__all__ = ["Function", "Listener", "Listeners", "log_error"]
