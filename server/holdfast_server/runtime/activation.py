@@ -350,7 +350,7 @@ class Activation:
         """Delete what the actor owns; replies and sends under way outlive it."""
         actor_id, links = self.actor_id, self.node.links
         turn.gone = actor_id
-        turn.after(lambda: links.end_actor(actor_id))
+        turn.after(lambda: links.end_actor(actor_id), late=True)
         self.node.event_logs.put_destruction(self, batch)
         self.node.reply_sweep.note_destroyed(self, batch)
         batch.delete(keys.directory_key(self.address))
@@ -405,7 +405,8 @@ class Activation:
         if batch:
             done = Durability.BUFFERED if buffered else Durability.SYNCED
         elif self.last_commit <= node.committer.synced:
-            _run(afters)
+            _run(afters, False)
+            _run(afters, True)
             future.set_result(Durability.NONE)
             return future
         else:
@@ -418,10 +419,12 @@ class Activation:
             if error is None and lanes is not None:
                 for lane in lanes:
                     node.outbox.wake(lane)
-            if error is None:
-                _run(afters)
+            if error is None and afters is not None:
+                _run(afters, False)
             if error is None and emitted is not None:
                 node.audiences.publish(actor_id, emitted)
+            if error is None and afters is not None:
+                _run(afters, True)
             if error is None and gone:
                 node.audiences.close(gone, HoldfastError(errors.ACTOR_DESTROYED))
             if future.done():
@@ -448,8 +451,10 @@ class Activation:
         await self.node.committer.until_synced(self.last_commit, self.epoch)
 
 
-def _run(afters: list[Callable[[], None]] | None) -> None:
-    for act in afters or ():
+def _run(afters: list[tuple[bool, Callable[[], None]]] | None, late: bool) -> None:
+    for when, act in afters or ():
+        if when is not late:
+            continue
         try:
             act()
         except Exception:

@@ -220,7 +220,7 @@ async def _run_end(
 ) -> asyncio.Future[Durability]:
     table, links = table_of(activation), activation.node.links
     table.close(conn, reason)
-    turn.after(lambda: links.end(conn.id, None, conn.reason))
+    turn.after(lambda: links.end(conn.id, None, conn.reason), late=True)
     if activation.info.connect_hooks.on_disconnect:
         try:
             return await _tell(activation, turn, conn)

@@ -12,20 +12,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
 
 from holdfast_server.core import errors
 from holdfast_server.core.errors import HoldfastError
 from holdfast_server.core.events import Message
 from holdfast_server.core.values import Durability, Value
-from holdfast_server.runtime.connections import Conn, Outgoing
+from holdfast_server.runtime.connections import Conn, Outgoing, table_of
 from holdfast_server.store import keys
 from holdfast_server.store.v1 import records_pb2 as records
 
 if TYPE_CHECKING:
     from holdfast_server.core.events import Connect
     from holdfast_server.core.ids import Address
+    from holdfast_server.runtime.activation import Activation
     from holdfast_server.runtime.node import Node
     from holdfast_server.runtime.readers import Peer
 
@@ -40,9 +41,7 @@ class NodeLink:
     """Link of one connection."""
 
     __slots__ = (
-        "_ends",
         "_node",
-        "_opens",
         "acknowledged",
         "actor_id",
         "address",
@@ -80,22 +79,8 @@ class NodeLink:
         # Ephemeral messages that could not be sent.
         self.dropped = 0
         self.timer: asyncio.TimerHandle | None = None
-        self._opens: list[Callable[[], None]] | None = None
-        self._ends: list[Callable[[HoldfastError], None]] | None = None
 
     # The transport's side
-
-    def when_open(self, act: Callable[[], None]) -> None:
-        if self.ready:
-            act()
-        elif not self.over:
-            self._opens = [*(self._opens or ()), act]
-
-    def when_ended(self, act: Callable[[HoldfastError], None]) -> None:
-        if self.over:
-            act(HoldfastError(errors.CONNECTION_CLOSED))
-        else:
-            self._ends = [*(self._ends or ()), act]
 
     def grant(self, count: int) -> None:
         self.credit += count
@@ -127,9 +112,6 @@ class NodeLink:
             self._node.links.detached(self)
             return
         self.peer.connected(self)
-        opens, self._opens = self._opens, None
-        for act in opens or ():
-            act()
         self._catch_up()
 
     def publish(self, name: str, args: Value, number: int, transcoded: Transcoded) -> None:
@@ -155,12 +137,11 @@ class NodeLink:
         """The connection is over."""
         if self.over:
             return
-        self.over, self._opens = True, None
+        self.over = True
         if self.timer is not None:
             self.timer.cancel()
-        ends, self._ends = self._ends, None
-        for act in ends or ():
-            act(error or HoldfastError(errors.CONNECTION_CLOSED, reason or None))
+        cause = error or HoldfastError(errors.CONNECTION_CLOSED, reason or None)
+        self._node.audiences.disconnect(self.actor_id, self.connection_id, cause)
         peer, self.peer = self.peer, None
         if peer is not None and self.ready:
             peer.closed(self, error, reason)
@@ -233,6 +214,17 @@ class Links:
     def get(self, connection_id: bytes) -> NodeLink | None:
         return self._by_id.get(connection_id)
 
+    def conn_of(self, activation: Activation, connection_id: bytes) -> Conn:
+        """The connection of a client that is there, also while it is being opened;
+        CONNECTION_NOT_FOUND when there is none."""
+        link = self._by_id.get(connection_id)
+        if link is None or link.actor_id != activation.actor_id:
+            raise HoldfastError(errors.CONNECTION_NOT_FOUND)
+        conn = link.conn or table_of(activation).rows.get(connection_id)
+        if conn is None or conn.closing:
+            raise HoldfastError(errors.CONNECTION_NOT_FOUND)
+        return conn
+
     def attached(self, actor_id: bytes) -> int:
         """How many connections of an actor have a client that is there."""
         links = self._by_actor.get(actor_id)
@@ -262,10 +254,8 @@ class Links:
 
     # What turns have done
 
-    def release(
-        self, actor_id: bytes, opened: Conn | None, outgoing: list[Outgoing], closed: list[Conn]
-    ) -> None:
-        """A turn of an actor is durable: tell those whom it concerns."""
+    def release(self, opened: Conn | None, outgoing: list[Outgoing]) -> None:
+        """A turn is durable: tell those whom it concerns."""
         by_id, transcoded = self._by_id, Transcoded(self._node)
         if opened is not None and (link := by_id.get(opened.id)) is not None:
             link.open(0)
@@ -278,6 +268,9 @@ class Links:
                     # One transport must not keep the others from hearing.
                     log.exception("message %d of a connection of %s", number, link.address)
                     link.detach()
+
+    def finish(self, actor_id: bytes, closed: list[Conn]) -> None:
+        """An actor's turn that has disconnected these is durable."""
         for conn in closed:
             self.end(conn.id, None, conn.reason)
             self.spawn(self._finish(actor_id, conn.id, conn.reason))
