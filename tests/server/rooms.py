@@ -149,6 +149,10 @@ class Hall(Actor[Seen, Visitor]):
             c.conns[conn_id].send(name, value)
 
     @action
+    async def tell_map(self, c: Context[Seen, Visitor], conn_id: str) -> None:
+        c.conns[conn_id].send("text", {True: "no JSON"})
+
+    @action
     async def tell_all(self, c: Context[Seen, Visitor], text: str) -> int:
         for conn in c.conns:
             conn.send("text", text)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 from holdfast_server.core import errors
@@ -45,6 +45,7 @@ class NodeLink:
         "acknowledged",
         "actor_id",
         "address",
+        "catching_up",
         "conn",
         "connection_id",
         "credit",
@@ -76,7 +77,9 @@ class NodeLink:
         self.over = False
         # Numbers of messages: handled by the client, sent to it, durable.
         self.acknowledged = self.delivered = self.published = request.received
-        # Ephemeral messages that could not be sent.
+        # While it sends from the store: a peer may give credit from within.
+        self.catching_up = False
+        # Messages that could not be sent: ephemeral ones, and those of no such encoding.
         self.dropped = 0
         self.timer: asyncio.TimerHandle | None = None
 
@@ -84,8 +87,7 @@ class NodeLink:
 
     def grant(self, count: int) -> None:
         self.credit += count
-        if self.published > self.delivered:
-            self._catch_up()
+        self._catch_up()
 
     def acknowledge(self, number: int) -> None:
         self.acknowledged = max(self.acknowledged, min(number, self.delivered))
@@ -118,18 +120,15 @@ class NodeLink:
         """A message that is durable, or ephemeral."""
         if not number:
             if self._may_send():
-                value = transcoded.get(args, self.encoding)
-                self._send(Message(name, value, 0, self.delivered))
+                self._send(name, args, 0, self.delivered, transcoded.get)
             else:
                 self.dropped += 1
             return
         in_order = self.delivered == self.published == number - 1
         self.published = max(self.published, number)
-        if not self._may_send():
-            return
-        if in_order:
+        if in_order and self._may_send():
             self.delivered = number
-            self._send(Message(name, transcoded.get(args, self.encoding), number, number - 1))
+            self._send(name, args, number, number - 1, transcoded.get)
         else:
             self._catch_up()
 
@@ -146,33 +145,57 @@ class NodeLink:
         if peer is not None and self.ready:
             peer.closed(self, error, reason)
 
-    def _send(self, message: Message) -> None:
+    def _send(
+        self,
+        name: str,
+        args: Value,
+        number: int,
+        previous: int,
+        transcode: Callable[[Value, int], Value],
+    ) -> None:
+        peer = self.peer
+        assert peer is not None
+        if args.encoding != self.encoding:
+            try:
+                args = transcode(args, self.encoding)
+            except HoldfastError as error:
+                # The client sees the gap.
+                self.dropped += 1
+                log.error("a message of %s: %s", self.address, error)
+                return
+        message = Message(name, args, number, previous)
         self.credit -= message.size
-        assert self.peer is not None
-        self.peer.message(self, message)
+        peer.message(self, message)
 
     def _catch_up(self) -> None:
         """Send what is durable and was not sent, while there is credit."""
-        transcode = self._node.runner.transcode
-        while self._may_send() and self.delivered < self.published:
-            start = keys.message_key(self.actor_id, self.connection_id, self.delivered + 1)
-            end = keys.message_key(self.actor_id, self.connection_id, self.published + 1)
-            try:
-                rows = self._node.scan_written(start, end, limit=_PAGE, reverse=False)
-            except HoldfastError:
-                # The next credit, or a resume, finds them.
-                return
-            for key, row in rows:
-                if not self._may_send():
-                    return
-                record = self._node.decode_row(records.EventRecord, key, row)
-                value = Value(record.encoding, record.args)
-                if record.encoding != self.encoding:
-                    value = transcode(value, self.encoding)
-                self.delivered = number = keys.parse_message_key(key)[2]
-                self._send(Message(record.name, value, number, number - 1))
-            if len(rows) < _PAGE:
-                self.delivered = max(self.delivered, self.published)
+        if self.catching_up:
+            return
+        self.catching_up = True
+        try:
+            while self.delivered < self.published and self._may_send():
+                if not self._send_page():
+                    self.delivered = self.published
+        except HoldfastError as error:
+            # The next credit, or a resume, finds them.
+            log.warning("messages of %s wait: %s", self.address, error)
+        finally:
+            self.catching_up = False
+
+    def _send_page(self) -> bool:
+        """Send some of what is stored; whether there may be more."""
+        node = self._node
+        start = keys.message_key(self.actor_id, self.connection_id, self.delivered + 1)
+        end = keys.message_key(self.actor_id, self.connection_id, self.published + 1)
+        rows = node.scan_written(start, end, limit=_PAGE, reverse=False)
+        for key, row in rows:
+            if not self._may_send():
+                return True
+            record = node.decode_row(records.EventRecord, key, row)
+            self.delivered = number = keys.parse_message_key(key)[2]
+            args = Value(record.encoding, record.args)
+            self._send(record.name, args, number, number - 1, node.runner.transcode)
+        return len(rows) == _PAGE
 
     def _may_send(self) -> bool:
         return self.peer is not None and self.ready and self.credit > 0
@@ -188,8 +211,6 @@ class Transcoded:
         self._last: tuple[Value, dict[int, Value]] | None = None
 
     def get(self, args: Value, encoding: int) -> Value:
-        if args.encoding == encoding:
-            return args
         if self._last is None or self._last[0] is not args:
             self._last = (args, {})
         known = self._last[1]
@@ -315,6 +336,8 @@ class Links:
         try:
             await node.disconnect(actor_id, connection_id, reason, unless_attached=unless_attached)
         except HoldfastError as error:
+            if node.draining:
+                return
             log.warning("a connection could not be ended, and will be later: %s", error)
             if error.reason is not errors.ACTOR_NAME_NOT_FOUND:
                 self._node.loop.call_later(

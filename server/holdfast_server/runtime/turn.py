@@ -70,7 +70,6 @@ class Turn:
         "encoded",
         "ended",
         "failure",
-        "gone",
         "instance",
         "kv_view",
         "lanes",
@@ -124,8 +123,6 @@ class Turn:
         self.conn: Conn | Call | None = None
         self.changes: Changes | None = None
         self.destroyed = False
-        # The actor whose end its commit is.
-        self.gone = b""
         self.ended = False
         # Whether c.commit() has run: a point of no return.
         self.committed = False
