@@ -116,6 +116,21 @@ class Hall(Actor[Seen, Visitor]):
         if how == "odd":
             c.conn.state.name = 3  # type: ignore[assignment]
 
+    @action(interleave=True)
+    async def note(self, c: Context[Seen, Visitor], text: str, how: str = "") -> None:
+        await stage.pause(f"{text} begins")
+        c.conn.state.notes.append(text)
+        await stage.pause(text)
+        if how == "fail":
+            raise UserError("no", code="refused")
+
+    @action
+    async def note_steps(self, c: Context[Seen, Visitor], count: int) -> AsyncIterator[int]:
+        kept = c.conn.state
+        for number in range(count):
+            kept.notes.append(str(number))
+            yield number
+
     @action
     async def me(self, c: Context[Seen, Visitor]) -> list[Any]:
         return [c.conn.state.name, c.conn.state.notes]
