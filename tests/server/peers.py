@@ -91,9 +91,11 @@ async def attach(
     return peer
 
 
-async def resume(server: Server, before: TestPeer, **request: Any) -> TestPeer:
+async def resume(
+    server: Server, before: TestPeer, *, peer: TestPeer | None = None, **request: Any
+) -> TestPeer:
     """Attach another client to the connection of one that is gone."""
-    link, peer = before.open_link, TestPeer()
+    link, peer = before.open_link, TestPeer() if peer is None else peer
     request.setdefault("session", SESSION)
     request.setdefault("received", before.messages[-1].number if before.messages else 0)
     connect = Connect(target=Target(actor_id=link.actor_id), resume=link.connection_id, **request)

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from holdfast import Actor, Connection, Context, UserError, action, setup
+from holdfast import Actor, Connection, Context, Event, UserError, action, setup
 from tests.server.stage import stage
 
 
@@ -116,6 +116,21 @@ class Hall(Actor[Seen, Visitor]):
         if how == "odd":
             c.conn.state.name = 3  # type: ignore[assignment]
 
+    @action(interleave=True)
+    async def note(self, c: Context[Seen, Visitor], text: str, how: str = "") -> None:
+        await stage.pause(f"{text} begins")
+        c.conn.state.notes.append(text)
+        await stage.pause(text)
+        if how == "fail":
+            raise UserError("no", code="refused")
+
+    @action
+    async def note_steps(self, c: Context[Seen, Visitor], count: int) -> AsyncIterator[int]:
+        kept = c.conn.state
+        for number in range(count):
+            kept.notes.append(str(number))
+            yield number
+
     @action
     async def me(self, c: Context[Seen, Visitor]) -> list[Any]:
         return [c.conn.state.name, c.conn.state.notes]
@@ -147,6 +162,10 @@ class Hall(Actor[Seen, Visitor]):
     ) -> None:
         for value in values:
             c.conns[conn_id].send(name, value)
+
+    @action
+    async def tell_map(self, c: Context[Seen, Visitor], conn_id: str) -> None:
+        c.conns[conn_id].send("text", {True: "no JSON"})
 
     @action
     async def tell_all(self, c: Context[Seen, Visitor], text: str) -> int:
@@ -228,6 +247,39 @@ class Hall(Actor[Seen, Visitor]):
         return c.state.log
 
 
+def _is_friend(actor: Any, c: Context[Seen, Visitor]) -> bool:
+    stage.log.append(f"asked {c.conn.state.name}")
+    return c.conn.state.name != "eve"
+
+
+class Lounge(Actor[Seen, Visitor]):
+    """Broadcasts who comes and goes, to friends."""
+
+    state = Seen
+    events = {"joined": Event(str, can_subscribe=_is_friend), "left": Event(str)}  # noqa: RUF012
+
+    async def create_conn_state(self, c: Context[Seen, Visitor], params: dict[str, Any]) -> Visitor:
+        return Visitor(params["name"])
+
+    async def on_connect(self, c: Context[Seen, Visitor], conn: Connection[Visitor]) -> None:
+        conn.send("welcome")
+        c.broadcast("joined", conn.state.name)
+        if conn.params.get("connect") == "user":
+            raise UserError("no", code="refused")
+
+    async def on_disconnect(self, c: Context[Seen, Visitor], conn: Connection[Visitor]) -> None:
+        c.broadcast("left", conn.state.name)
+
+    @action
+    async def leave(self, c: Context[Seen, Visitor]) -> None:
+        c.broadcast("left", "bye")
+        c.conn.disconnect("enough")
+
+    @action
+    async def end(self, c: Context[Seen, Visitor]) -> None:
+        c.destroy()
+
+
 class Plain(Actor[Seen]):
     """Knows nothing of connections."""
 
@@ -274,5 +326,12 @@ class Waker(Plain):
 
 
 registry = setup(
-    use={"room": Room, "hall": Hall, "plain": Plain, "sleeper": Sleeper, "waker": Waker}
+    use={
+        "room": Room,
+        "hall": Hall,
+        "lounge": Lounge,
+        "plain": Plain,
+        "sleeper": Sleeper,
+        "waker": Waker,
+    }
 )

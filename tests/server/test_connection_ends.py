@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 from pathlib import Path
 
 import pytest
 
 from holdfast_server.app import Server
+from holdfast_server.core.call import Target
 from holdfast_server.core.errors import HoldfastError
+from holdfast_server.core.events import Connect
 from holdfast_server.store.keys import Kind
 from holdfast_server.store.verify import verify
 from tests.server.conftest import Start
 from tests.server.held_store import HeldStore
-from tests.server.peers import attach, call_on, rejected, resume, several
+from tests.server.peers import SESSION, TestPeer, attach, call_on, rejected, resume, several
 from tests.server.probe import until
+from tests.server.process import ROOT, Process
 from tests.server.rooms import registry
 from tests.server.stage import Stage
 from tests.server.test_connection_messages import conn_id, stored, until_stored
@@ -176,6 +180,28 @@ async def test_a_restart_keeps_connections_for_those_who_come_back(
     assert ends(stage) == ["disconnect nobody 1"]
     assert await call_on(server, again, "names") == ["nobody"]
     assert await rejected(resume(server, bob)) == "connection.not_found"
+
+
+async def test_a_kill_loses_no_connection_and_each_ends_once(
+    start: Start, stage: Stage, tmp_path: Path
+) -> None:
+    data = tmp_path / "killed"
+    command = ["-m", "tests.server.connected_process", str(data)]
+    with Process(command, ROOT) as process:
+        line = await asyncio.to_thread(process.wait_for, "connected ")
+        process.signal(signal.SIGKILL)
+        await asyncio.to_thread(process.wait)
+    actor_id, ada_id, bob_id = map(bytes.fromhex, line.split()[1:])
+    server, _ = await start(registry, data="killed", connection_grace_s=0.3)
+    ada = TestPeer()
+    request = Connect(target=Target(actor_id=actor_id), session=SESSION, resume=ada_id, received=1)
+    await server.node.connect(request, ada)
+    assert ada.heard == ["connected", ("text", "two")]
+    await until_stored(server, Kind.CONNECTION, 1)
+    assert ends(stage) == ["disconnect nobody 1"]
+    assert await call_on(server, ada, "names") == ["ada"]
+    request = Connect(target=Target(actor_id=actor_id), session=SESSION, resume=bob_id)
+    assert await rejected(server.node.connect(request, TestPeer())) == "connection.not_found"
 
 
 async def test_many_lost_connections_of_many_actors_end_after_a_restart(

@@ -123,10 +123,37 @@ async def test_a_resume_sends_what_did_not_arrive(server: Server) -> None:
     assert again.said[2:] == [("text", "four")]
 
 
+async def test_a_client_that_gives_credit_at_once_gets_each_message_once(server: Server) -> None:
+    class Eager(TestPeer):
+        def message(self, link: Link, message: Message) -> None:
+            super().message(link, message)
+            link.grant(message.size)
+
+    ada = await attach(server, "hall", "a")
+    ada.open_link.detach()
+    for number in range(150):
+        await call_on(server, ada, "tell_all", str(number))
+    again = await resume(server, ada, peer=Eager(), window_bytes=1)
+    assert [message.number for message in again.messages] == list(range(1, 151))
+
+
+async def test_a_message_that_the_encoding_cannot_carry_is_a_gap(
+    server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    ada = await attach(server, "hall", "a", encoding=Encoding.JSON)
+    bob = await attach(server, "hall", "a")
+    own = await conn_id(server, ada)
+    await call_on(server, bob, "tell", own, "text", [1])
+    await call_on(server, bob, "tell_map", own)
+    await call_on(server, bob, "tell", own, "text", [2])
+    assert ada.numbers == [(1, 0), (3, 2)]
+    assert "a message of default/hall/['a']" in caplog.text
+
+
 async def test_a_number_that_was_never_sent_is_refused(server: Server) -> None:
     ada = await attach(server, "hall", "a")
     ada.open_link.detach()
-    assert await rejected(resume(server, ada, received=7)) == "request.invalid"
+    assert await rejected(resume(server, ada, received=7)) == "connection.not_found"
 
 
 async def test_acknowledged_messages_are_deleted_and_numbers_go_on(server: Server) -> None:

@@ -7,10 +7,12 @@ import asyncio
 import pytest
 
 from holdfast_server.app import Server
+from holdfast_server.core.call import Call, Target
 from holdfast_server.core.errors import HoldfastError
 from tests.server.conftest import Start
-from tests.server.peers import attach, call_on, rejected
+from tests.server.peers import attach, call_on, encoded, rejected
 from tests.server.rooms import registry
+from tests.server.stage import Stage
 
 
 @pytest.fixture
@@ -80,3 +82,43 @@ async def test_many_turns_change_many_states(server: Server) -> None:
     )
     names = await call_on(server, peers[0], "names")
     assert sorted(names) == sorted(f"n{i}" for i in range(30))
+
+
+async def test_interleaved_turns_share_a_state(server: Server, stage: Stage) -> None:
+    ada = await attach(server, "hall", "a")
+    one = asyncio.create_task(call_on(server, ada, "note", "one"))
+    two = asyncio.create_task(call_on(server, ada, "note", "two"))
+    stage.let("one begins", "two begins")
+    await stage.reached("one")
+    await stage.reached("two")
+    stage.let("two")
+    await two
+    stage.let("one")
+    await one
+    server.node.catalog.evict(ada.open_link.address)
+    assert sorted((await call_on(server, ada, "me"))[1]) == ["one", "two"]
+
+
+async def test_a_failed_interleaved_turn_leaves_the_state_as_it_is(
+    server: Server, stage: Stage
+) -> None:
+    ada = await attach(server, "hall", "a")
+    stage.let("one begins", "one")
+    assert await rejected(call_on(server, ada, "note", "one", "fail")) == "user.refused"
+    server.node.catalog.evict(ada.open_link.address)
+    assert await call_on(server, ada, "me") == ["nobody", ["one"]]
+
+
+async def test_a_stream_keeps_the_state_between_its_steps(server: Server) -> None:
+    ada = await attach(server, "hall", "a")
+    link = ada.open_link
+    call = Call(
+        target=Target(actor_id=link.actor_id),
+        action="note_steps",
+        args=encoded([3]),
+        connection=link.connection_id,
+    )
+    items = [item async for item in server.node.stream(call)]
+    assert len(items) == 3
+    server.node.catalog.evict(link.address)
+    assert await call_on(server, ada, "me") == ["nobody", ["0", "1", "2"]]

@@ -348,9 +348,10 @@ class Activation:
 
     def put_destruction(self, turn: Turn, batch: Batch) -> None:
         """Delete what the actor owns; replies and sends under way outlive it."""
-        actor_id, links = self.actor_id, self.node.links
-        turn.gone = actor_id
-        turn.after(lambda: links.end_actor(actor_id))
+        actor_id, links, audiences = self.actor_id, self.node.links, self.node.audiences
+        gone = HoldfastError(errors.ACTOR_DESTROYED)
+        turn.after(lambda: links.end_actor(actor_id), late=True)
+        turn.after(lambda: audiences.close(actor_id, gone), late=True)
         self.node.event_logs.put_destruction(self, batch)
         self.node.reply_sweep.note_destroyed(self, batch)
         batch.delete(keys.directory_key(self.address))
@@ -384,19 +385,13 @@ class Activation:
         self, batch: Batch, turn: Turn, *, buffered: bool = False
     ) -> asyncio.Future[Durability]:
         """Submit `batch`; the future is done when its answer may leave."""
-        try:
-            self.check_live()
-        except HoldfastError as error:
-            if turn.committed and error.reason is errors.STORE_UNAVAILABLE:
-                # That reason says that nothing ran; a part of this turn is stored.
-                raise HoldfastError(errors.COMMIT_UNKNOWN) from None
-            raise
+        self._check_commit(turn)
         node = self.node
         future: asyncio.Future[Durability] = node.loop.create_future()
         lanes, turn.lanes = turn.lanes, None
         afters, turn.afters = turn.afters, None
         emitted, turn.emitted = turn.emitted, None
-        actor_id, gone = turn.actor_id, turn.gone
+        actor_id = turn.actor_id
         if emitted is not None and not batch:
             # All of it is ephemeral.
             node.audiences.publish(actor_id, emitted)
@@ -405,7 +400,8 @@ class Activation:
         if batch:
             done = Durability.BUFFERED if buffered else Durability.SYNCED
         elif self.last_commit <= node.committer.synced:
-            _run(afters)
+            _run(afters, False)
+            _run(afters, True)
             future.set_result(Durability.NONE)
             return future
         else:
@@ -418,12 +414,12 @@ class Activation:
             if error is None and lanes is not None:
                 for lane in lanes:
                     node.outbox.wake(lane)
-            if error is None:
-                _run(afters)
+            if error is None and afters is not None:
+                _run(afters, False)
             if error is None and emitted is not None:
                 node.audiences.publish(actor_id, emitted)
-            if error is None and gone:
-                node.audiences.close(gone, HoldfastError(errors.ACTOR_DESTROYED))
+            if error is None and afters is not None:
+                _run(afters, True)
             if future.done():
                 return
             if error is None:
@@ -443,13 +439,24 @@ class Activation:
             turn.instance.keep_state(turn)
         return future
 
+    def _check_commit(self, turn: Turn) -> None:
+        try:
+            self.check_live()
+        except HoldfastError as error:
+            if turn.committed and error.reason is errors.STORE_UNAVAILABLE:
+                # That reason says that nothing ran; a part of this turn is stored.
+                raise HoldfastError(errors.COMMIT_UNKNOWN) from None
+            raise
+
     async def until_synced(self) -> None:
         """Wait until everything that a turn here may have seen is durable."""
         await self.node.committer.until_synced(self.last_commit, self.epoch)
 
 
-def _run(afters: list[Callable[[], None]] | None) -> None:
-    for act in afters or ():
+def _run(afters: list[tuple[bool, Callable[[], None]]] | None, late: bool) -> None:
+    for when, act in afters or ():
+        if when is not late:
+            continue
         try:
             act()
         except Exception:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from holdfast_server.core import errors
 from holdfast_server.core.call import Call
-from holdfast_server.core.errors import HoldfastError, invalid
+from holdfast_server.core.errors import HoldfastError
 from holdfast_server.core.mailbox import Mode
 from holdfast_server.core.trace import NO_TRACE, Cause, TraceContext
 from holdfast_server.core.values import Durability, Encoding
@@ -179,7 +179,12 @@ async def resume_connection(
     # Its number of the last message may be that of a row.
     messages_of(activation, conn)
     if request.received > conn.last:
-        raise invalid("received_message", f"is {request.received}; the last is {conn.last}")
+        # Messages that were not synced have been lost, and their numbers are given again.
+        await activation.until_synced()
+        raise HoldfastError(
+            errors.CONNECTION_NOT_FOUND,
+            f"the connection's last message is {conn.last}, not {request.received}",
+        )
     link = NodeLink(node, activation.address, activation.actor_id, request, peer, conn.id)
     node.links.add(link)
     last = conn.last
@@ -220,7 +225,7 @@ async def _run_end(
 ) -> asyncio.Future[Durability]:
     table, links = table_of(activation), activation.node.links
     table.close(conn, reason)
-    turn.after(lambda: links.end(conn.id, None, conn.reason))
+    turn.after(lambda: links.end(conn.id, None, conn.reason), late=True)
     if activation.info.connect_hooks.on_disconnect:
         try:
             return await _tell(activation, turn, conn)

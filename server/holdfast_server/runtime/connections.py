@@ -359,7 +359,9 @@ class Changes:
             put_removal(activation, removed, batch)
             table.remove(removed)
         links, actor_id = activation.node.links, turn.actor_id
-        turn.after(lambda: links.release(actor_id, opened, outgoing, closed))
+        turn.after(lambda: links.release(opened, outgoing))
+        if closed:
+            turn.after(lambda: links.finish(actor_id, closed), late=True)
 
     def _take_gone(self, batch: Batch) -> list[Conn]:
         closed = []

@@ -19,13 +19,14 @@ from holdfast_server.core import errors
 from holdfast_server.core.errors import HoldfastError
 from holdfast_server.core.events import Message
 from holdfast_server.core.values import Durability, Value
-from holdfast_server.runtime.connections import Conn, Outgoing
+from holdfast_server.runtime.connections import Conn, Outgoing, table_of
 from holdfast_server.store import keys
 from holdfast_server.store.v1 import records_pb2 as records
 
 if TYPE_CHECKING:
     from holdfast_server.core.events import Connect
     from holdfast_server.core.ids import Address
+    from holdfast_server.runtime.activation import Activation
     from holdfast_server.runtime.node import Node
     from holdfast_server.runtime.readers import Peer
 
@@ -40,12 +41,11 @@ class NodeLink:
     """Link of one connection."""
 
     __slots__ = (
-        "_ends",
         "_node",
-        "_opens",
         "acknowledged",
         "actor_id",
         "address",
+        "catching_up",
         "conn",
         "connection_id",
         "credit",
@@ -77,30 +77,17 @@ class NodeLink:
         self.over = False
         # Numbers of messages: handled by the client, sent to it, durable.
         self.acknowledged = self.delivered = self.published = request.received
-        # Ephemeral messages that could not be sent.
+        # While it sends from the store: a peer may give credit from within.
+        self.catching_up = False
+        # Messages that could not be sent: ephemeral ones, and those of no such encoding.
         self.dropped = 0
         self.timer: asyncio.TimerHandle | None = None
-        self._opens: list[Callable[[], None]] | None = None
-        self._ends: list[Callable[[HoldfastError], None]] | None = None
 
     # The transport's side
 
-    def when_open(self, act: Callable[[], None]) -> None:
-        if self.ready:
-            act()
-        elif not self.over:
-            self._opens = [*(self._opens or ()), act]
-
-    def when_ended(self, act: Callable[[HoldfastError], None]) -> None:
-        if self.over:
-            act(HoldfastError(errors.CONNECTION_CLOSED))
-        else:
-            self._ends = [*(self._ends or ()), act]
-
     def grant(self, count: int) -> None:
         self.credit += count
-        if self.published > self.delivered:
-            self._catch_up()
+        self._catch_up()
 
     def acknowledge(self, number: int) -> None:
         self.acknowledged = max(self.acknowledged, min(number, self.delivered))
@@ -127,27 +114,21 @@ class NodeLink:
             self._node.links.detached(self)
             return
         self.peer.connected(self)
-        opens, self._opens = self._opens, None
-        for act in opens or ():
-            act()
         self._catch_up()
 
     def publish(self, name: str, args: Value, number: int, transcoded: Transcoded) -> None:
         """A message that is durable, or ephemeral."""
         if not number:
             if self._may_send():
-                value = transcoded.get(args, self.encoding)
-                self._send(Message(name, value, 0, self.delivered))
+                self._send(name, args, 0, self.delivered, transcoded.get)
             else:
                 self.dropped += 1
             return
         in_order = self.delivered == self.published == number - 1
         self.published = max(self.published, number)
-        if not self._may_send():
-            return
-        if in_order:
+        if in_order and self._may_send():
             self.delivered = number
-            self._send(Message(name, transcoded.get(args, self.encoding), number, number - 1))
+            self._send(name, args, number, number - 1, transcoded.get)
         else:
             self._catch_up()
 
@@ -155,43 +136,66 @@ class NodeLink:
         """The connection is over."""
         if self.over:
             return
-        self.over, self._opens = True, None
+        self.over = True
         if self.timer is not None:
             self.timer.cancel()
-        ends, self._ends = self._ends, None
-        for act in ends or ():
-            act(error or HoldfastError(errors.CONNECTION_CLOSED, reason or None))
+        cause = error or HoldfastError(errors.CONNECTION_CLOSED, reason or None)
+        self._node.audiences.disconnect(self.actor_id, self.connection_id, cause)
         peer, self.peer = self.peer, None
         if peer is not None and self.ready:
             peer.closed(self, error, reason)
 
-    def _send(self, message: Message) -> None:
+    def _send(
+        self,
+        name: str,
+        args: Value,
+        number: int,
+        previous: int,
+        transcode: Callable[[Value, int], Value],
+    ) -> None:
+        peer = self.peer
+        assert peer is not None
+        if args.encoding != self.encoding:
+            try:
+                args = transcode(args, self.encoding)
+            except HoldfastError as error:
+                # The client sees the gap.
+                self.dropped += 1
+                log.error("a message of %s: %s", self.address, error)
+                return
+        message = Message(name, args, number, previous)
         self.credit -= message.size
-        assert self.peer is not None
-        self.peer.message(self, message)
+        peer.message(self, message)
 
     def _catch_up(self) -> None:
         """Send what is durable and was not sent, while there is credit."""
-        transcode = self._node.runner.transcode
-        while self._may_send() and self.delivered < self.published:
-            start = keys.message_key(self.actor_id, self.connection_id, self.delivered + 1)
-            end = keys.message_key(self.actor_id, self.connection_id, self.published + 1)
-            try:
-                rows = self._node.scan_written(start, end, limit=_PAGE, reverse=False)
-            except HoldfastError:
-                # The next credit, or a resume, finds them.
-                return
-            for key, row in rows:
-                if not self._may_send():
-                    return
-                record = self._node.decode_row(records.EventRecord, key, row)
-                value = Value(record.encoding, record.args)
-                if record.encoding != self.encoding:
-                    value = transcode(value, self.encoding)
-                self.delivered = number = keys.parse_message_key(key)[2]
-                self._send(Message(record.name, value, number, number - 1))
-            if len(rows) < _PAGE:
-                self.delivered = max(self.delivered, self.published)
+        if self.catching_up:
+            return
+        self.catching_up = True
+        try:
+            while self.delivered < self.published and self._may_send():
+                if not self._send_page():
+                    self.delivered = self.published
+        except HoldfastError as error:
+            # The next credit, or a resume, finds them.
+            log.warning("messages of %s wait: %s", self.address, error)
+        finally:
+            self.catching_up = False
+
+    def _send_page(self) -> bool:
+        """Send some of what is stored; whether there may be more."""
+        node = self._node
+        start = keys.message_key(self.actor_id, self.connection_id, self.delivered + 1)
+        end = keys.message_key(self.actor_id, self.connection_id, self.published + 1)
+        rows = node.scan_written(start, end, limit=_PAGE, reverse=False)
+        for key, row in rows:
+            if not self._may_send():
+                return True
+            record = node.decode_row(records.EventRecord, key, row)
+            self.delivered = number = keys.parse_message_key(key)[2]
+            args = Value(record.encoding, record.args)
+            self._send(record.name, args, number, number - 1, node.runner.transcode)
+        return len(rows) == _PAGE
 
     def _may_send(self) -> bool:
         return self.peer is not None and self.ready and self.credit > 0
@@ -207,8 +211,6 @@ class Transcoded:
         self._last: tuple[Value, dict[int, Value]] | None = None
 
     def get(self, args: Value, encoding: int) -> Value:
-        if args.encoding == encoding:
-            return args
         if self._last is None or self._last[0] is not args:
             self._last = (args, {})
         known = self._last[1]
@@ -232,6 +234,17 @@ class Links:
 
     def get(self, connection_id: bytes) -> NodeLink | None:
         return self._by_id.get(connection_id)
+
+    def conn_of(self, activation: Activation, connection_id: bytes) -> Conn:
+        """The connection of a client that is there, also while it is being opened;
+        CONNECTION_NOT_FOUND when there is none."""
+        link = self._by_id.get(connection_id)
+        if link is None or link.actor_id != activation.actor_id:
+            raise HoldfastError(errors.CONNECTION_NOT_FOUND)
+        conn = link.conn or table_of(activation).rows.get(connection_id)
+        if conn is None or conn.closing:
+            raise HoldfastError(errors.CONNECTION_NOT_FOUND)
+        return conn
 
     def attached(self, actor_id: bytes) -> int:
         """How many connections of an actor have a client that is there."""
@@ -262,10 +275,8 @@ class Links:
 
     # What turns have done
 
-    def release(
-        self, actor_id: bytes, opened: Conn | None, outgoing: list[Outgoing], closed: list[Conn]
-    ) -> None:
-        """A turn of an actor is durable: tell those whom it concerns."""
+    def release(self, opened: Conn | None, outgoing: list[Outgoing]) -> None:
+        """A turn is durable: tell those whom it concerns."""
         by_id, transcoded = self._by_id, Transcoded(self._node)
         if opened is not None and (link := by_id.get(opened.id)) is not None:
             link.open(0)
@@ -278,6 +289,9 @@ class Links:
                     # One transport must not keep the others from hearing.
                     log.exception("message %d of a connection of %s", number, link.address)
                     link.detach()
+
+    def finish(self, actor_id: bytes, closed: list[Conn]) -> None:
+        """An actor's turn that has disconnected these is durable."""
         for conn in closed:
             self.end(conn.id, None, conn.reason)
             self.spawn(self._finish(actor_id, conn.id, conn.reason))
@@ -322,6 +336,8 @@ class Links:
         try:
             await node.disconnect(actor_id, connection_id, reason, unless_attached=unless_attached)
         except HoldfastError as error:
+            if node.draining:
+                return
             log.warning("a connection could not be ended, and will be later: %s", error)
             if error.reason is not errors.ACTOR_NAME_NOT_FOUND:
                 self._node.loop.call_later(

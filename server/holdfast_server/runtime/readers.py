@@ -9,7 +9,6 @@ credit is positive before a delivery and may be negative after it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -61,16 +60,6 @@ class Link(Protocol):
     @property
     def address(self) -> Address: ...
 
-    def when_open(self, act: Callable[[], None]) -> None:
-        """Call `act` right after `Peer.connected` and before the first message; at once
-        if the connection is open, never if it is rejected."""
-        ...
-
-    def when_ended(self, act: Callable[[HoldfastError], None]) -> None:
-        """Call `act` when the connection is over, or rejected, before `Peer.closed`. The
-        subscriptions that belong to a connection end by this."""
-        ...
-
     def grant(self, count: int) -> None:
         """The client has taken `count` bytes of messages."""
         ...
@@ -95,8 +84,8 @@ class Peer(Protocol):
         """The client was let in, and on_connect is about to run; not for a resume.
 
         The initial subscriptions are made here, as `Subscribe.connection`, so that they
-        get what on_connect broadcasts; they may deliver once `Link.when_open` says so,
-        and `node.links.get(id).conn` is who asks. What this raises rejects the connection.
+        get what on_connect broadcasts, and end with the connection. What this raises
+        rejects the connection.
         """
         ...
 

@@ -58,6 +58,9 @@ async def subscribe(activation: Activation, request: Subscribe, reader: Reader) 
         if not activation.exists:
             raise HoldfastError(errors.ACTOR_NOT_FOUND)
         check_target(activation, call_of(request))
+        if request.connection is not None:
+            # Only with the connection would it end.
+            node.links.conn_of(activation, request.connection)
         subscriber = node.audiences.attach(activation.actor_id, request, reader)
     except HoldfastError:
         # What it says of the actor may be news that is not durable yet.
@@ -92,6 +95,8 @@ async def ask(activation: Activation, request: Subscribe, names: list[str]) -> N
             check_target(activation, call_of(request))
             await activation.ensure_started(turn, None, create=target.create, value=target.input)
             turn.begin(activation.instance, activation.actor_id)
+            if request.connection is not None:
+                turn.conn = node.links.conn_of(activation, request.connection)
             try:
                 for name in names:
                     await run_until(_ask(turn, name, request), turn.deadline)

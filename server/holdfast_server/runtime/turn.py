@@ -70,7 +70,6 @@ class Turn:
         "encoded",
         "ended",
         "failure",
-        "gone",
         "instance",
         "kv_view",
         "lanes",
@@ -116,15 +115,14 @@ class Turn:
         self.emissions: list[Emission] | None = None
         self.emitted_bytes = 0
         self.emitted: Emissions | None = None
-        # What to do once everything up to the next commit is durable.
-        self.afters: list[Callable[[], None]] | None = None
+        # What to do once everything up to the next commit is durable, and whether after
+        # its events have left.
+        self.afters: list[tuple[bool, Callable[[], None]]] | None = None
         # The connection it is for, or the call that gets one when it asks; what it does
         # to connections.
         self.conn: Conn | Call | None = None
         self.changes: Changes | None = None
         self.destroyed = False
-        # The actor whose end its commit is.
-        self.gone = b""
         self.ended = False
         # Whether c.commit() has run: a point of no return.
         self.committed = False
@@ -245,11 +243,12 @@ class Turn:
             self.changes = Changes(self)
         return self.changes
 
-    def after(self, act: Callable[[], None]) -> None:
-        """Do something when what was collected so far is durable; never if it fails."""
+    def after(self, act: Callable[[], None], *, late: bool = False) -> None:
+        """Do something when what was collected so far is durable, and never if it fails:
+        before its events leave, or `late`, after them."""
         if self.afters is None:
             self.afters = []
-        self.afters.append(act)
+        self.afters.append((late, act))
 
     # Effects as writes
 
