@@ -21,7 +21,7 @@ from tests.server.event_actors import registry
 from tests.server.listening import Listener, listen
 from tests.server.outcomes import wire_refusal
 from tests.server.probe import activation_of, until
-from tests.server.restartable import server_process
+from tests.server.restartable import RestartableServer, server_process
 from tests.server.stage import Stage
 from tests.server.test_output_gate import HeldStore
 from tests.server.wire import Wire, target
@@ -190,11 +190,17 @@ async def test_an_orderly_stop_keeps_the_incarnation_of_a_buffered_actor(
     assert verify(tmp_path / "data") == []
 
 
+def channel_to(server: RestartableServer) -> grpc.aio.Channel:
+    """A channel with connections of its own: those that gRPC shares are slow to try again."""
+    options = [("grpc.use_local_subchannel_pool", 1)]
+    return grpc.aio.insecure_channel(server.address, options=options)
+
+
 async def test_a_kill_loses_no_event_that_was_told_and_a_reader_resumes(tmp_path: Path) -> None:
     async with server_process("tests.server.event_actors:registry", tmp_path) as server:
         cursors: dict[str, event_pb2.EventCursor] = {}
         for name, last in (("room", 3), ("quick", 3)):
-            async with grpc.aio.insecure_channel(server.address) as channel:
+            async with channel_to(server) as channel:
                 wire = Wire(channel)
                 reader = await listen(wire, target(name, "k"))
                 for line in "abc":
@@ -204,7 +210,7 @@ async def test_a_kill_loses_no_event_that_was_told_and_a_reader_resumes(tmp_path
         cursors["room"].sequence = 1
         await server.kill()
         await server.start()
-        async with grpc.aio.insecure_channel(server.address) as channel:
+        async with channel_to(server) as channel:
             wire = Wire(channel)
             await wire.invoke(target("room", "k"), "say", "d")
             resumed = await listen(wire, target("room", "k"), after=cursors["room"])
@@ -241,7 +247,7 @@ async def test_kills_under_load_take_back_nothing_and_repeat_nothing(tmp_path: P
     async with server_process("tests.server.event_actors:registry", tmp_path) as server:
         cursor = None
         for life in range(3):
-            async with grpc.aio.insecure_channel(server.address) as channel:
+            async with channel_to(server) as channel:
                 wire, before = Wire(channel), len(heard)
                 start = {} if cursor is None else {"after": cursor}
                 reader = await listen(wire, target("room", "k"), **start)
@@ -256,7 +262,7 @@ async def test_kills_under_load_take_back_nothing_and_repeat_nothing(tmp_path: P
                 await read_until_it_ends(reader, heard, before + 10_000)
                 cursor = reader.cursor
             await server.start()
-        async with grpc.aio.insecure_channel(server.address) as channel:
+        async with channel_to(server) as channel:
             wire = Wire(channel)
             rest = await listen(wire, target("room", "k"), after=cursor)
             await wire.invoke(target("room", "k"), "say", "last")
