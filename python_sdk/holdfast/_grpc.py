@@ -256,9 +256,13 @@ class GrpcTransport:
     async def close(self) -> None:
         """Close the channel; calls under way fail with a HoldfastError."""
         self._closed = True
-        # On another loop, or after a fork, there is nothing left that could be waited for.
-        if self._pid == os.getpid() and self._loop is asyncio.get_running_loop():
+        if self.can_wait:
             await close_channel(self._channel)
+
+    @property
+    def can_wait(self) -> bool:
+        """Whether what it began can be waited for: not on another loop, nor after a fork."""
+        return self._pid == os.getpid() and self._loop is asyncio.get_running_loop()
 
     @contextmanager
     def _keyed(self, own: str | None, number: int = 0) -> Iterator[dict[str, Any]]:

@@ -135,6 +135,18 @@ class Session:
             stream.cut(renewed(error))
         self._lasting.clear()
 
+    async def closed(self) -> None:
+        """Wait, after `close`, until nothing of it is left: a channel that anything refers
+        to keeps gRPC's thread, which a fork does not survive."""
+        links = [*self._leaving, *([self._link] if self._link is not None else [])]
+        self._link = None
+        self._leaving.clear()
+        tasks = [task for link in links for task in link.tasks]
+        if self._opener is not None:
+            tasks.append(self._opener)
+        if tasks:
+            await asyncio.wait(tasks)
+
     def _start(self) -> None:
         if self._opener is None and not self._closed:
             self._opener = self._loop.create_task(self._open_links())

@@ -171,12 +171,16 @@ class Link:
     def close(self) -> None:
         """End the link without a word to its streams."""
         self._over = True
-        for running in (self._reader, self._writer):
-            if running is not None:
-                running.cancel()
+        for running in self.tasks:
+            running.cancel()
         if self._ping is not None:
             self._ping.cancel()
         self._rpc.cancel()
+
+    @property
+    def tasks(self) -> list[asyncio.Task[None]]:
+        """What runs for this link."""
+        return [each for each in (self._reader, self._writer) if each is not None]
 
     def fail(self, error: Exception) -> None:
         """End the link: each stream is cut."""

@@ -98,12 +98,17 @@ class SessionTransport(GrpcTransport):
                 except Unoffered:
                     if connection is not None:
                         raise
-                    # Nothing was sent; the call goes on as an RPC under its number.
-                    return await self._invoke(call, self._try, number)
+                    break
                 except asyncio.CancelledError:
                     session.drop(stream)
                     self.check_cancelled()
                     raise
+                finally:
+                    # A failure refers to this frame: a frame that refers to it too would be
+                    # left to the collector, with the channel and gRPC's thread.
+                    del stream
+            # Nothing was sent; the call goes on as an RPC under its number.
+            return await self._invoke(call, self._try, number)
 
     def iterate_on(self, call: Call, connection: Connected | None) -> AsyncGenerator[Encoded, None]:
         """Run a streaming action over the session, on a connection if one is given."""
@@ -176,8 +181,13 @@ class SessionTransport(GrpcTransport):
     async def close(self) -> None:
         """Close the channel; calls under way fail with a HoldfastError."""
         self._closed = True
-        for session in self._by_namespace.values():
+        sessions = list(self._by_namespace.values())
+        self._by_namespace.clear()
+        for session in sessions:
             session.close()
+        if self.can_wait:
+            for session in sessions:
+                await session.closed()
         await super().close()
 
     def _beside(self, call: Call) -> bool:
