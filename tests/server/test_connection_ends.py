@@ -18,7 +18,7 @@ from holdfast_server.store.verify import verify
 from tests.server.conftest import Start
 from tests.server.held_store import HeldStore
 from tests.server.peers import SESSION, TestPeer, attach, call_on, rejected, resume, several
-from tests.server.probe import until
+from tests.server.probe import until, until_waiting
 from tests.server.process import ROOT, Process
 from tests.server.rooms import registry
 from tests.server.stage import Stage
@@ -134,6 +134,23 @@ async def test_a_client_that_stays_away_is_disconnected_once(start: Start, stage
     await until_stored(server, Kind.CONNECTION, 0)
     assert ends(stage) == ["disconnect nobody 0"]
     assert await rejected(resume(server, ada)) == "connection.not_found"
+
+
+async def test_a_client_that_comes_back_just_before_its_end_goes_on(
+    start: Start, stage: Stage
+) -> None:
+    server, _ = await start(registry, connection_grace_s=0.05)
+    ada, bob = await several(server, 2, "hall", "a")
+    busy = asyncio.create_task(call_on(server, bob, "tell_midway", "hi"))
+    await stage.reached("committed")
+    ada.open_link.detach()
+    await until_waiting(server, 1, "hall", "a")
+    again = await resume(server, ada)
+    stage.let("committed")
+    await busy
+    assert await call_on(server, again, "names") == ["nobody", "nobody"]
+    assert again.end is None
+    assert not ends(stage)
 
 
 async def test_only_its_own_session_goes_on_with_a_connection(server: Server) -> None:
