@@ -2,7 +2,7 @@
 
 from holdfast.actor import Actor, action
 from holdfast.client import ActorInfo, Client
-from holdfast.context import Context, Kv
+from holdfast.context import AbortSignal, Context, Kv
 from holdfast.errors import (
     ActorError,
     DecodeError,
@@ -15,6 +15,7 @@ from holdfast.registry import Registry, setup
 from holdfast.tls import TlsConfig
 
 __all__ = [
+    "AbortSignal",
     "Actor",
     "ActorError",
     "ActorInfo",

@@ -33,7 +33,6 @@ _UNSUPPORTED_HOOKS: Final = frozenset(
         "create_conn_state",
         "on_connect",
         "on_disconnect",
-        "on_sleep",
         "on_request",
         "on_websocket",
     }
@@ -186,6 +185,7 @@ def _is_count(value: Any) -> bool:
 
 _CHECKS: Final[dict[str, tuple[Callable[[Any], bool], str]]] = {
     "sleep_timeout_s": (lambda v: _is_number(v) and 0 <= v <= math.inf, "a number of seconds"),
+    "no_sleep": (lambda v: isinstance(v, bool), "True or False"),
     "action_timeout_s": (_is_positive, "a positive number of seconds"),
     "state_schema_version": (_is_count, "an integer from 1"),
     "interleave": (lambda v: isinstance(v, bool), "True or False"),

@@ -18,9 +18,12 @@ from typing import TYPE_CHECKING, NamedTuple
 from holdfast_server.core import errors
 from holdfast_server.core.errors import HoldfastError
 from holdfast_server.core.ids import Address, make_actor_id
+from holdfast_server.core.lifecycle import State
 from holdfast_server.core.mailbox import Mailbox, MailboxFull, Mode
 from holdfast_server.core.values import Durability, Value
 from holdfast_server.core.waits import find_cycle
+from holdfast_server.runtime import background
+from holdfast_server.runtime.background import Background
 from holdfast_server.runtime.deadline import Expiring
 from holdfast_server.runtime.runners.api import ActorInfo, Instance
 from holdfast_server.runtime.turn import ReplyWriter, Turn
@@ -51,6 +54,7 @@ class Activation:
     __slots__ = (
         "actor_id",
         "address",
+        "background",
         "dropped",
         "epoch",
         "info",
@@ -84,6 +88,8 @@ class Activation:
         self.actor_id = node.read(keys.directory_key(address)) or b""
         # Evicted, or its store has failed: its memory may no longer be true.
         self.dropped = False
+        # What goes on outside its turns; None for as long as there was nothing.
+        self.background: Background | None = None
 
     @property
     def exists(self) -> bool:
@@ -103,6 +109,8 @@ class Activation:
         committer = self.node.committer
         if committer.failed or self.epoch != committer.epoch:
             raise HoldfastError(errors.STORE_UNAVAILABLE)
+        if self.background is not None:
+            raise HoldfastError(errors.ACTOR_STOPPING, "the actor has gone to sleep; nothing ran")
         raise HoldfastError(errors.NO_TURN, "the actor has left memory since")
 
     @property
@@ -111,6 +119,29 @@ class Activation:
         yield from self.mailbox.running
         if self.start is not None:
             yield self.start.turn
+
+    # Sleep
+
+    @property
+    def held_awake(self) -> bool:
+        """Whether anything but calls keeps it awake. It is asked only of those that have
+        been idle for long enough."""
+        work = self.background
+        return self.info.no_sleep or (work is not None and work.keeping > 0)
+
+    @property
+    def has_work(self) -> bool:
+        """Whether it has something to do before it leaves memory."""
+        if self.instance is None:
+            return False
+        return self.background is not None or self.info.has_on_sleep
+
+    def background_now(self) -> Background:
+        """Its background, made if there is none yet."""
+        if self.background is None:
+            state = State.STARTING if self.instance is None else State.AWAKE
+            self.background = Background(self, state)
+        return self.background
 
     # What it owns in the store
 
@@ -181,7 +212,7 @@ class Activation:
             if chain is not None:
                 together = turn.mode is Mode.INTERLEAVED and not self.mailbox.exclusive
                 if not together and not self.info.reentrant:
-                    raise _call_cycle(chain)
+                    raise call_cycle(chain)
                 # Beside the turn that waits for it, on the same live state; also past
                 # exclusive turns, which wait for that one anyway.
                 joins, turn.mode = True, Mode.INTERLEAVED
@@ -235,7 +266,7 @@ class Activation:
                 if origin is not None:
                     chain = find_cycle(origin, turn.label, [self.start.turn])
                     if chain is not None:
-                        raise _call_cycle(chain)
+                        raise call_cycle(chain)
                 async with Expiring(turn.deadline):
                     await asyncio.shield(self.start.ended)
                 continue
@@ -279,6 +310,7 @@ class Activation:
             await instance.start(turn, stored, value, created)
             batch = Batch()
             if turn.destroyed:
+                background.begin_destroy(self)
                 await instance.on_destroy(turn)
             else:
                 self.put_state(turn, batch)
@@ -298,6 +330,7 @@ class Activation:
         except BaseException as error:
             if created:
                 self.actor_id = b""
+            background.end(self)
             if isinstance(error, HoldfastError) and error.reason is errors.STORE_UNAVAILABLE:
                 # Hooks have run: see `execution.settle`.
                 raise HoldfastError(errors.COMMIT_UNKNOWN) from error
@@ -307,6 +340,9 @@ class Activation:
         if turn.destroyed:
             raise HoldfastError(errors.ACTOR_DESTROYED, "the actor destroyed itself at its start")
         self.instance = instance
+        node.catalog.grew(self, instance.state_bytes)
+        if self.background is not None or self.info.has_run:
+            background.begin(self, instance)
         return created
 
     def _put_existence(self, batch: Batch, value: Value | None, now_ms: int) -> None:
@@ -346,7 +382,10 @@ class Activation:
         prefix = keys.kv_key(actor_id, b"")
         batch.delete_range(prefix, keys.prefix_end(prefix))
         self.actor_id = b""
-        self.instance = None
+        if self.instance is not None:
+            self.node.catalog.grew(self, -self.instance.state_bytes)
+            self.instance = None
+        background.end_destroyed(self)
 
     def put_middle(self, turn: Turn, batch: Batch) -> None:
         """Add what the first commit of a turn that goes on must say: that it never
@@ -372,7 +411,9 @@ class Activation:
             if turn.committed and error.reason is errors.STORE_UNAVAILABLE:
                 # That reason says that nothing ran; a part of this turn is stored.
                 raise HoldfastError(errors.COMMIT_UNKNOWN) from None
-            raise
+            if batch or error.reason is not errors.ACTOR_STOPPING:
+                raise
+            # A read-only turn that the actor did not wait for: what it saw was true.
         node = self.node
         future: asyncio.Future[Durability] = node.loop.create_future()
         if batch:
@@ -404,8 +445,12 @@ class Activation:
         if turn.span is not None:
             watched = node.observer.commit_began(turn, len(batch.ops), batch.size)
         if turn.encoded is not None:
-            assert turn.instance is not None
-            turn.instance.keep_state(turn)
+            instance = turn.instance
+            assert instance is not None
+            before = instance.state_bytes
+            instance.keep_state(turn)
+            if instance is self.instance:
+                node.catalog.grew(self, instance.state_bytes - before)
         return future
 
     async def until_synced(self) -> None:
@@ -413,6 +458,7 @@ class Activation:
         await self.node.committer.until_synced(self.last_commit, self.epoch)
 
 
-def _call_cycle(chain: list[str]) -> HoldfastError:
+def call_cycle(chain: list[str]) -> HoldfastError:
+    """The error of a call that would wait for itself."""
     text = " -> ".join(chain)
     return HoldfastError(errors.CALL_CYCLE, f"call cycle: {text}", metadata={"chain": text})

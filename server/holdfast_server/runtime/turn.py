@@ -68,6 +68,7 @@ class Turn:
         "reply",
         "sends",
         "sent",
+        "sleeps",
         "span",
         "streams",
         "targets",
@@ -102,6 +103,8 @@ class Turn:
         self.lanes: list[tuple[bytes, bytes]] | None = None
         self.sent: tuple[bytes, int] | None = None
         self.destroyed = False
+        # Whether the actor goes to sleep once this turn has committed.
+        self.sleeps = False
         self.ended = False
         # Whether c.commit() has run: a point of no return.
         self.committed = False

@@ -55,6 +55,9 @@ class LocalInfo:
         self.bounds = Bounds(cls.mailbox_max or limits.mailbox_max, limits.read_only_max)
         self.interleave = cls.interleave
         self.reentrant = cls.reentrant
+        self.no_sleep = cls.no_sleep
+        self.has_on_sleep = actor_type.has_hook("on_sleep")
+        self.has_run = actor_type.has_hook("run")
         self.transforms = actor_type.has_hook("on_before_action_response")
         self.watches_state = actor_type.has_hook("on_state_change")
         self._actions = {

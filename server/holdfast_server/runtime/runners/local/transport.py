@@ -129,6 +129,7 @@ class InProcessTransport:
             deadline=self._deadline(turn, request.timeout),
             trace=passed_on(turn),
             origin=turn,
+            caller=self._activation,
         )
 
     def _target(self, target: wire.Target) -> core.Target:
@@ -161,6 +162,7 @@ class InProcessTransport:
             deadline=self._deadline(turn, call.timeout),
             trace=passed_on(turn),
             origin=turn,
+            caller=self._activation,
         )
 
 
