@@ -4,20 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
 from holdfast import Actor, Client, Context, action, setup
 from holdfast_server.app import Server
 from holdfast_server.core.ids import Address
+from holdfast_server.store.faults import FaultyStore
+from holdfast_server.store.memory import MemoryStore
 from holdfast_server.telemetry.observer import Observer
 from tests.server.clock import sweep
 from tests.server.conftest import Start
 from tests.server.outcomes import code_of
 from tests.server.probe import activation_of, until
-from tests.server.sleepers import Counts, Plain, asleep, awake, spin, started, until_idle
+from tests.server.sleepers import (
+    Counts,
+    Plain,
+    asleep,
+    awake,
+    spin,
+    started,
+    until_calls_wait,
+    until_idle,
+)
 from tests.server.stage import Stage, stage, tasks
 
 
@@ -293,21 +303,53 @@ async def test_what_it_asks_of_its_own_actor_during_the_sleep_runs(
 
 
 async def test_a_store_that_fails_ends_it(start: Start, stage: Stage) -> None:
-    server, _, runner = await running(start, "pause")
+    stage.kept["what"] = "pause"
+    store = FaultyStore(MemoryStore())
+    _, client = await start(registry, store=store)
+    runner = client.get_or_create(Runner, ["a"])
     await runner.call()
     await stage.reached("running")
 
-    server.node.recovery.failed(OSError("no disk"))
-    await until(lambda: "ended a" in stage.log)
+    store.fail_next("sync")
+    await client.get_or_create(Plain, ["b"]).call()
 
-    assert stage.log == ["wake a", "run a", "ended a"]
-    assert len(server.node.catalog) == 0
+    # Its memory may not be true any more; the next call begins with what is stored.
+    assert stage.log[:4] == ["wake a", "run a", "wake b", "ended a"]
+    stage.kept["what"] = "return"
+    assert await runner.call() == [2, 0, 2]
+
+
+@pytest.mark.parametrize("operation", ["write", "sync"])
+async def test_a_store_that_fails_during_a_sleep(
+    start: Start, stage: Stage, operation: Literal["write", "sync"]
+) -> None:
+    stage.kept["what"] = "pause"
+    store = FaultyStore(MemoryStore())
+    server, client = await start(registry, store=store)
+    runner, plain = client.get_or_create(Runner, ["a"]), client.get_or_create(Plain, ["b"])
+    await runner.doze()
+    await until(lambda: "sleep a" in stage.log)
+    waiting = asyncio.create_task(runner.call())
+    async with tasks(waiting):
+        await until_calls_wait(server, 1, "runner", "a")
+        stage.kept["what"] = "return"
+
+        store.fail_next(operation)
+        await plain.call()
+
+        # The call that waited for the sleep is answered by what is stored, at once.
+        wakes, sleeps, calls = await waiting
+    assert (wakes, calls) == (2, 2)
+    assert sleeps in (0, 1)
+    assert stage.log.count("ended a") == 2
+    await until(lambda: not len(server.node.sleeper))
 
 
 async def test_a_start_that_fails_runs_nothing(start: Start, stage: Stage) -> None:
     class Broken(Runner):
         async def on_wake(self, c: Context[Counts]) -> None:
             c.wait_until(forever())
+            await stage.reached("waiting")
             raise ValueError("mine")
 
     async def forever() -> None:
@@ -324,5 +366,5 @@ async def test_a_start_that_fails_runs_nothing(start: Start, stage: Stage) -> No
 
     await spin()
     assert "run a" not in stage.log
-    found: Callable[[], bool] = lambda: awake(server, "runner", "a")  # noqa: E731
-    assert not found() or not has_actor(server)
+    assert stage.log == ["let go"]
+    assert not has_actor(server)

@@ -161,18 +161,19 @@ class Background:
 
     def cancel(self) -> None:
         """The work has had its time."""
-        if not self.tasks:
-            return
-        if not self.activation.dropped:
+        if self.tasks:
             limit_s = self.activation.node.limits.sleep_grace_s
             log.warning("%s did not end within %g s and is cancelled", self._left(), limit_s)
+            self._cancel()
+
+    def _cancel(self) -> None:
         for task in list(self.tasks):
             task.cancel()
 
     def lose(self) -> None:
         """The activation's memory is not true any more: all work ends."""
         self.on(Event.LOST)
-        self.cancel()
+        self._cancel()
         self.let_waiting_go()
 
     def let_waiting_go(self) -> None:
@@ -221,8 +222,7 @@ def end(activation: Activation) -> None:
     """The start has failed: what its hooks have begun ends with it."""
     background, activation.background = activation.background, None
     if background is not None:
-        background.on(Event.ENDED)
-        background.cancel()
+        background.lose()
 
 
 def check_stays(activation: Activation) -> None:
