@@ -153,7 +153,8 @@ class Catalog:
         return len(self._by_address) - asleep_soon >= self._node.limits.activations_max
 
     def _is_heavy(self) -> bool:
-        return self._state_bytes * _STATE_FACTOR > self._node.limits.activations_bytes_max
+        staying = self._state_bytes - self._node.sleeper.state_bytes
+        return staying * _STATE_FACTOR > self._node.limits.activations_bytes_max
 
     def _relieve(self) -> None:
         """Put the longest idle out of memory until the states fit again, or nobody is

@@ -49,6 +49,8 @@ class Sleeper:
     def __init__(self, node: Node) -> None:
         self._node = node
         self._under_way: dict[Activation, asyncio.Task[None]] = {}
+        # Of the encoded states that leave memory with them.
+        self.state_bytes = 0
         # The last work of actors that were destroyed.
         self._farewells: dict[asyncio.Task[None], Background] = {}
         # When a drain ends all of them, in the loop's time.
@@ -75,9 +77,11 @@ class Sleeper:
         activation.users += 1
         loop = self._node.loop
         background.asleep = loop.create_future()
+        leaving = 0 if activation.instance is None else activation.instance.state_bytes
+        self.state_bytes += leaving
         # It belongs to no call.
         self._under_way[activation] = loop.create_task(
-            self._sleep(activation, background), context=contextvars.Context()
+            self._sleep(activation, background, leaving), context=contextvars.Context()
         )
 
     async def wait(self, activation: Activation, call: Call) -> None:
@@ -162,7 +166,7 @@ class Sleeper:
 
     # One sleep
 
-    async def _sleep(self, activation: Activation, background: Background) -> None:
+    async def _sleep(self, activation: Activation, background: Background, leaving: int) -> None:
         loop, until = self._node.loop, self._grace_end()
         timer = loop.call_at(until, background.cancel)
         try:
@@ -179,6 +183,7 @@ class Sleeper:
             log.exception("putting %s to sleep", activation.address)
         finally:
             timer.cancel()
+            self.state_bytes -= leaving
             self._under_way.pop(activation, None)
             self._node.catalog.forget(activation)
             background.on(Event.ENDED)
