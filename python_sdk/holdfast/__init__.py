@@ -4,7 +4,7 @@ from holdfast.actor import Actor, action
 from holdfast.actor_connection import ActorConnection
 from holdfast.client import ActorInfo, Client
 from holdfast.connection import Connection, Connections
-from holdfast.context import Context, Kv
+from holdfast.context import AbortSignal, Context, Kv
 from holdfast.errors import (
     ActorError,
     DecodeError,
@@ -19,6 +19,7 @@ from holdfast.registry import Registry, setup
 from holdfast.tls import TlsConfig
 
 __all__ = [
+    "AbortSignal",
     "Actor",
     "ActorConnection",
     "ActorError",

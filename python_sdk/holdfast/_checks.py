@@ -29,7 +29,6 @@ _PLAIN_HOOKS: Final = frozenset({"on_state_change", "migrate_state"})
 # Names that actors of other systems give to hooks: one that never ran would be missed.
 _UNSUPPORTED_HOOKS: Final = frozenset(
     {
-        "on_sleep",
         "on_request",
         "on_websocket",
     }
@@ -190,6 +189,7 @@ def _is_count(value: Any) -> bool:
 
 _CHECKS: Final[dict[str, tuple[Callable[[Any], bool], str]]] = {
     "sleep_timeout_s": (lambda v: _is_number(v) and 0 <= v <= math.inf, "a number of seconds"),
+    "no_sleep": (lambda v: isinstance(v, bool), "True or False"),
     "action_timeout_s": (is_positive, "a positive number of seconds"),
     "state_schema_version": (_is_count, "an integer from 1"),
     "interleave": (lambda v: isinstance(v, bool), "True or False"),

@@ -213,6 +213,7 @@ class Actor(Generic[S, C]):
     server's own settings hold, which have these defaults:
 
     - `sleep_timeout_s` (30): seconds without work after which the actor leaves memory.
+    - `no_sleep` (False): the actor never goes to sleep by itself.
     - `action_timeout_s` (60): seconds after which a turn is cancelled; an action's own
       `timeout_s` comes before it.
     - `mailbox_max` (the server's, 1,000): calls that wait; more answer `actor.overloaded`.
@@ -224,6 +225,7 @@ class Actor(Generic[S, C]):
     """
 
     sleep_timeout_s: ClassVar[float] = 30
+    no_sleep: ClassVar[bool] = False
     action_timeout_s: ClassVar[float] = 60
     state_schema_version: ClassVar[int] = 1
     interleave: ClassVar[bool] = False
@@ -255,6 +257,16 @@ class Actor(Generic[S, C]):
 
     async def on_wake(self, c: Context[Any, Any]) -> None:
         """Runs at each activation, before the first action."""
+
+    async def run(self, c: Context[Any, Any]) -> None:
+        """Goes on beside the turns of an activation, and keeps it awake until it returns.
+
+        It begins when the actor has started. It holds no turn: use `async with c.turn():`.
+        It must end when `c.abort_signal` is set, and is cancelled `sleep_grace_s` later.
+        """
+
+    async def on_sleep(self, c: Context[Any, Any]) -> None:
+        """Runs in a turn of its own when the actor goes to sleep; not when it is killed."""
 
     async def on_destroy(self, c: Context[Any, Any]) -> None:
         """Runs in the turn that deletes the actor."""
@@ -361,6 +373,8 @@ HOOKS = frozenset(
         "on_create",
         "create_vars",
         "on_wake",
+        "run",
+        "on_sleep",
         "on_destroy",
         "on_before_connect",
         "create_conn_state",
@@ -374,6 +388,7 @@ HOOKS = frozenset(
 OPTIONS = frozenset(
     {
         "sleep_timeout_s",
+        "no_sleep",
         "action_timeout_s",
         "state_schema_version",
         "interleave",

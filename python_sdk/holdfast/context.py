@@ -9,6 +9,7 @@ itself: a `Host`, in this process or at the other end of a stream, does.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import random
 from collections.abc import Awaitable, Iterable, Mapping
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 S = TypeVar("S", default=Any)
 C = TypeVar("C", default=Any)
+R = TypeVar("R")
 
 KeyType = Literal["text", "bytes"]
 Entries: TypeAlias = list[tuple[Any, str | bytes]]
@@ -61,6 +63,11 @@ class Host(ConnectionHost, Protocol):
     async def commit(self) -> None: ...
     def turn(self) -> AbstractAsyncContextManager[None]: ...
     def wait(self, awaitable: Awaitable[Any]) -> Any: ...
+    @property
+    def abort_signal(self) -> AbortSignal: ...
+    def sleep(self) -> None: ...
+    def keep_awake(self, awaitable: Awaitable[R]) -> Awaitable[R]: ...
+    def wait_until(self, awaitable: Awaitable[Any]) -> None: ...
     async def kv_get(self, keys: list[bytes]) -> list[str | bytes | None]: ...
     async def kv_put(self, entries: list[tuple[bytes, str | bytes]]) -> None: ...
     async def kv_delete(self, keys: list[bytes]) -> None: ...
@@ -68,6 +75,25 @@ class Host(ConnectionHost, Protocol):
     async def kv_scan(
         self, start: bytes, end: bytes | None, limit: int | None, reverse: bool
     ) -> list[tuple[bytes, str | bytes]]: ...
+
+
+class AbortSignal:
+    """Tells code that goes on beside turns that its actor stops: it goes to sleep, or is
+    being destroyed."""
+
+    __slots__ = ("_event",)
+
+    def __init__(self, event: asyncio.Event) -> None:
+        self._event = event
+
+    @property
+    def aborted(self) -> bool:
+        """Whether the actor has begun to stop."""
+        return self._event.is_set()
+
+    async def wait(self) -> None:
+        """Wait until the actor begins to stop."""
+        await self._event.wait()
 
 
 def _key(key: str | bytes) -> bytes:
@@ -270,5 +296,27 @@ class Context(Generic[S, C]):
         """In an @action(thread=True): run an awaitable on the loop and wait."""
         return self._host.wait(awaitable)
 
+    # Sleep and background work
 
-__all__ = ["Context", "Host", "KeyType", "Kv"]
+    @property
+    def abort_signal(self) -> AbortSignal:
+        """Set when this activation begins to stop: to sleep, or to be destroyed."""
+        return self._host.abort_signal
+
+    def sleep(self) -> None:
+        """Go to sleep once this turn has committed, or, outside a turn, now. Calls that
+        come meanwhile wake the actor again. Nothing happens if it goes to sleep already."""
+        self._host.sleep()
+
+    def keep_awake(self, awaitable: Awaitable[R]) -> Awaitable[R]:
+        """Let `awaitable` go on beside turns and keep the actor awake until it is done.
+        What is returned gives its result, and need not be awaited."""
+        return self._host.keep_awake(awaitable)
+
+    def wait_until(self, awaitable: Awaitable[Any]) -> None:
+        """Let `awaitable` go on beside turns. The actor may go to sleep, but does not
+        leave memory before it is done, up to `sleep_grace_s`. Its failure is logged."""
+        self._host.wait_until(awaitable)
+
+
+__all__ = ["AbortSignal", "Context", "Host", "KeyType", "Kv"]

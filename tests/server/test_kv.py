@@ -29,11 +29,11 @@ class Shelf(Actor):
     """Runs whole programs of KV operations in one turn."""
 
     @action
-    async def run(self, c: Context, program: list[list[Any]]) -> Outcomes:
+    async def follow(self, c: Context, program: list[list[Any]]) -> Outcomes:
         return [await perform(c, *step) for step in program]
 
     @action(interleave=True)
-    async def run_beside(self, c: Context, name: str, program: list[list[Any]]) -> Outcomes:
+    async def follow_beside(self, c: Context, name: str, program: list[list[Any]]) -> Outcomes:
         found = [await perform(c, *step) for step in program]
         await stage.pause(name)
         return [*found, await perform(c, "list", b"", None, False)]
@@ -140,7 +140,7 @@ async def test_a_turn_reads_its_own_writes_over_what_is_stored(
 
     for turn in turns:
         expected = [model(entries, *step) for step in turn]
-        assert await shelf.run([list(step) for step in turn]) == expected
+        assert await shelf.follow([list(step) for step in turn]) == expected
         assert await shelf.entries() == entries
     assert check_rows(server.node.store) == []
 
@@ -166,7 +166,7 @@ def shelf(running: tuple[Server, Client]) -> Shelf:
 
 
 async def one(shelf: Shelf, *step: Any) -> Any:
-    return (await shelf.run([list(step)]))[0]
+    return (await shelf.follow([list(step)]))[0]
 
 
 BATCH = {f"{n}".encode(): b"x" * 99 for n in range(3)}
@@ -211,15 +211,15 @@ async def test_a_refused_batch_writes_none_of_its_entries(shelf: Shelf) -> None:
 
 async def test_a_turn_has_a_limit_for_all_that_it_writes(shelf: Shelf) -> None:
     # Over and over the same key: what counts is what the turn asks for.
-    found = await shelf.run([["put", b"k", b"x" * 100]] * 20)
+    found = await shelf.follow([["put", b"k", b"x" * 100]] * 20)
 
     assert found[0] is None
     assert found[-1] == "kv.batch_too_large"
     assert found.index("kv.batch_too_large") == 19
     # A commit begins a new count, and ranges are counted as well.
-    again = await shelf.run([["put", b"k", b"x" * 100], ["commit"]] * 25)
+    again = await shelf.follow([["put", b"k", b"x" * 100], ["commit"]] * 25)
     assert set(again) == {None}
-    ranges = await shelf.run([["delete_range", b"a", b"b"]] * 5)
+    ranges = await shelf.follow([["delete_range", b"a", b"b"]] * 5)
     assert ranges == [None] * 4 + ["kv.batch_too_large"]
 
 
@@ -256,20 +256,20 @@ async def test_a_full_storage_refuses_the_turn_that_would_pass_it(
     for n in range(10):
         await one(shelf, "put", _key(n), b"x" * 98)
     assert await code_of(one(shelf, "put", b"a", b"")) == "kv.storage_full"
-    assert len(await shelf.run([["put", b"0", b"y" * 98]])) == 1
+    assert len(await shelf.follow([["put", b"0", b"y" * 98]])) == 1
     assert await code_of(one(shelf, "put", b"0", b"y" * 99)) == "kv.storage_full"
     # Room is made by what the same turn deletes, by name or by range.
-    await shelf.run([["delete", b"0"], ["put", b"a", b"x" * 98]])
-    await shelf.run([["put", b"b", b"x" * 98], ["delete_range", b"1", b"2"]])
-    assert await code_of(shelf.run([["delete", b"zz"], ["put", b"c", b""]])) == "kv.storage_full"
+    await shelf.follow([["delete", b"0"], ["put", b"a", b"x" * 98]])
+    await shelf.follow([["put", b"b", b"x" * 98], ["delete_range", b"1", b"2"]])
+    assert await code_of(shelf.follow([["delete", b"zz"], ["put", b"c", b""]])) == "kv.storage_full"
     # Overlapping ranges free their bytes once.
-    await shelf.run([["delete_range", b"2", b"6"], ["delete_range", b"4", b"8"]])
-    found = await shelf.run([["put", _key(n), b"x" * 98] for n in range(6)])
+    await shelf.follow([["delete_range", b"2", b"6"], ["delete_range", b"4", b"8"]])
+    found = await shelf.follow([["put", _key(n), b"x" * 98] for n in range(6)])
     assert found == [None] * 6
     assert await code_of(one(shelf, "put", b"c", b"")) == "kv.storage_full"
 
     assert check_rows(running[0].node.store) == []
-    await shelf.run([["delete_range", b"", b"\xff\xff"]])
+    await shelf.follow([["delete_range", b"", b"\xff\xff"]])
     assert await shelf.entries() == {}
     assert check_rows(running[0].node.store) == []
 
@@ -280,7 +280,7 @@ async def test_a_refused_turn_leaves_the_actor_as_it_was(
     await one(shelf, "put", b"kept", b"x" * 100)
     program = [["delete", b"kept"], *(["put", _key(n), b"x" * 100] for n in range(12))]
 
-    assert await code_of(shelf.run(program)) == "kv.storage_full"
+    assert await code_of(shelf.follow(program)) == "kv.storage_full"
 
     assert await shelf.entries() == {b"kept": b"x" * 100}
     assert check_rows(running[0].node.store) == []
@@ -304,7 +304,7 @@ async def test_from_outside_only_finished_turns_are_seen(
     wire, on = connect(running[0]), target("shelf", "a", create=False)
     await one(shelf, "put_batch", {b"a": b"old", b"b": b"old"})
     program = [["put", b"a", b"new"], ["delete", b"b"], ["put", b"\xff", b"\x00"]]
-    writing = asyncio.create_task(shelf.run_beside("pause", program))
+    writing = asyncio.create_task(shelf.follow_beside("pause", program))
     async with tasks(writing):
         await stage.reached("pause")
         assert await wire.kv_entries(on) == {b"a": b"old", b"b": b"old"}
@@ -328,10 +328,12 @@ async def test_interleaved_turns_see_their_own_writes_and_the_last_one_stays(
 ) -> None:
     await one(shelf, "put_batch", {b"a": b"0", b"b": b"0", b"c": b"0"})
     first = asyncio.create_task(
-        shelf.run_beside("first", [["put", b"a", b"1"], ["delete_range", b"b", b"d"]])
+        shelf.follow_beside("first", [["put", b"a", b"1"], ["delete_range", b"b", b"d"]])
     )
     second = asyncio.create_task(
-        shelf.run_beside("second", [["put", b"a", b"22"], ["put", b"c", b"22"], ["put", b"d", b""]])
+        shelf.follow_beside(
+            "second", [["put", b"a", b"22"], ["put", b"c", b"22"], ["put", b"d", b""]]
+        )
     )
     async with tasks(first, second):
         await stage.reached("first")

@@ -57,8 +57,10 @@ class Call:
     # The connection this call is made on (16 bytes), or the parameters of the one that it is.
     connection: bytes | None = None
     params: Value | None = None
-    # The turn (opaque to the core) that waits for this call.
+    # The turn (opaque to the core) that waits for this call, and the activation whose code
+    # makes it, also where that has no turn.
     origin: object | None = field(default=None, repr=False)
+    caller: object | None = field(default=None, repr=False)
 
     @property
     def result_encoding(self) -> int:

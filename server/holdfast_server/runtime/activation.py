@@ -17,13 +17,17 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from holdfast_server.core import errors
 from holdfast_server.core.errors import HoldfastError
-from holdfast_server.core.ids import Address, make_actor_id
+from holdfast_server.core.ids import Address
+from holdfast_server.core.lifecycle import State
 from holdfast_server.core.mailbox import Mailbox, MailboxFull, Mode
 from holdfast_server.core.values import Durability, Value
 from holdfast_server.core.waits import find_cycle
+from holdfast_server.runtime import background
+from holdfast_server.runtime.background import Background
 from holdfast_server.runtime.connections import has_rows
 from holdfast_server.runtime.deadline import Expiring
 from holdfast_server.runtime.runners.api import ActorInfo, Instance
+from holdfast_server.runtime.starting import start_actor
 from holdfast_server.runtime.turn import ReplyWriter, Turn
 from holdfast_server.store import keys
 from holdfast_server.store.api import Batch
@@ -54,6 +58,7 @@ class Activation:
     __slots__ = (
         "actor_id",
         "address",
+        "background",
         "connections",
         "dropped",
         "epoch",
@@ -93,6 +98,8 @@ class Activation:
         self.actor_id = node.read(keys.directory_key(address)) or b""
         # Evicted, or its store has failed: its memory may no longer be true.
         self.dropped = False
+        # What goes on outside its turns; None for as long as there was nothing.
+        self.background: Background | None = None
 
     @property
     def exists(self) -> bool:
@@ -112,6 +119,8 @@ class Activation:
         committer = self.node.committer
         if committer.failed or self.epoch != committer.epoch:
             raise HoldfastError(errors.STORE_UNAVAILABLE)
+        if self.background is not None:
+            raise HoldfastError(errors.ACTOR_STOPPING, "the actor has gone to sleep; nothing ran")
         raise HoldfastError(errors.NO_TURN, "the actor has left memory since")
 
     @property
@@ -120,6 +129,31 @@ class Activation:
         yield from self.mailbox.running
         if self.start is not None:
             yield self.start.turn
+
+    # Sleep
+
+    @property
+    def held_awake(self) -> bool:
+        """Whether anything but calls keeps it awake. It is asked only of those that have
+        been idle for long enough."""
+        work, info = self.background, self.info
+        if info.no_sleep or (work is not None and work.keeping > 0):
+            return True
+        return not info.hibernate_connections and self.node.links.attached(self.actor_id) > 0
+
+    @property
+    def has_work(self) -> bool:
+        """Whether it has something to do before it leaves memory."""
+        if self.instance is None:
+            return False
+        return self.background is not None or self.info.has_on_sleep
+
+    def background_now(self) -> Background:
+        """Its background, made if there is none yet."""
+        if self.background is None:
+            state = State.STARTING if self.instance is None else State.AWAKE
+            self.background = Background(self, state)
+        return self.background
 
     # What it owns in the store
 
@@ -190,7 +224,7 @@ class Activation:
             if chain is not None:
                 together = turn.mode is Mode.INTERLEAVED and not self.mailbox.exclusive
                 if not together and not self.info.reentrant:
-                    raise _call_cycle(chain)
+                    raise call_cycle(chain)
                 # Beside the turn that waits for it, on the same live state; also past
                 # exclusive turns, which wait for that one anyway.
                 joins, turn.mode = True, Mode.INTERLEAVED
@@ -244,7 +278,7 @@ class Activation:
                 if origin is not None:
                     chain = find_cycle(origin, turn.label, [self.start.turn])
                     if chain is not None:
-                        raise _call_cycle(chain)
+                        raise call_cycle(chain)
                 async with Expiring(turn.deadline):
                     await asyncio.shield(self.start.ended)
                 continue
@@ -256,7 +290,7 @@ class Activation:
             observer.turn_began(starter)
             try:
                 async with Expiring(turn.deadline):
-                    return await self._start(starter, value, on_created, reply)
+                    return await start_actor(self, starter, value, on_created, reply)
             except BaseException as error:
                 observer.turn_failed(starter, error)
                 raise
@@ -265,72 +299,6 @@ class Activation:
                 start.ended.set_result(None)
                 self.start = None
         return False
-
-    async def _start(
-        self,
-        turn: Turn,
-        value: Value | None,
-        on_created: Callable[[Batch, int], None] | None,
-        reply: ReplyWriter | None,
-    ) -> bool:
-        created = turn.creating = not self.actor_id
-        node = self.node
-        stored: tuple[int, bytes] | None = None
-        if created:
-            self.info.check_input(value)
-            self.actor_id = make_actor_id(self.scope, node.environment.secret_bytes(14))
-        else:
-            state = node.decode(records.StateRecord, keys.state_key(self.actor_id))
-            stored = None if state is None else (state.schema_version, state.data)
-        instance = node.runner.make(self)
-        turn.begin(instance, self.actor_id)
-        try:
-            await instance.start(turn, stored, value, created)
-            batch = Batch()
-            if turn.destroyed:
-                await instance.on_destroy(turn)
-            else:
-                self.put_state(turn, batch)
-            # From here to the commit nothing waits: what is noted in memory is written.
-            if turn.destroyed and reply is not None:
-                reply.put_started(batch, turn.actor_id)
-            batch.extend(turn.take())
-            if created:
-                now_ms = node.environment.clock.now_ms()
-                self._put_existence(batch, value, now_ms)
-                if on_created is not None:
-                    on_created(batch, now_ms)
-            if turn.destroyed:
-                self.put_destruction(turn, batch)
-            if batch or turn.emitted is not None or turn.afters:
-                self.commit(batch, turn)
-        except BaseException as error:
-            if created:
-                self.actor_id, self.event_log = b"", None
-            if isinstance(error, HoldfastError) and error.reason is errors.STORE_UNAVAILABLE:
-                # Hooks have run: see `execution.settle`.
-                raise HoldfastError(errors.COMMIT_UNKNOWN) from error
-            raise
-        finally:
-            turn.ended = True
-        if turn.destroyed:
-            raise HoldfastError(errors.ACTOR_DESTROYED, "the actor destroyed itself at its start")
-        self.instance = instance
-        return created
-
-    def _put_existence(self, batch: Batch, value: Value | None, now_ms: int) -> None:
-        address = self.address
-        record = records.ActorRecord(
-            namespace=address.namespace,
-            name=address.name,
-            key=address.key,
-            created_at_ms=now_ms,
-            initialized=True,
-        )
-        if value is not None:
-            record.input_encoding, record.input = value
-        batch.put(keys.directory_key(address), self.actor_id)
-        batch.put(keys.actor_key(self.actor_id), record.SerializeToString())
 
     # Commits
 
@@ -365,7 +333,10 @@ class Activation:
                 batch.delete_range(prefix, keys.prefix_end(prefix))
         self.connections = None
         self.actor_id = b""
-        self.instance = None
+        if self.instance is not None:
+            self.node.catalog.grew(self, -self.instance.state_bytes)
+            self.instance = None
+        background.end_destroyed(self)
 
     def put_middle(self, turn: Turn, batch: Batch) -> None:
         """Add what the first commit of a turn that goes on must say: that it never
@@ -385,7 +356,7 @@ class Activation:
         self, batch: Batch, turn: Turn, *, buffered: bool = False
     ) -> asyncio.Future[Durability]:
         """Submit `batch`; the future is done when its answer may leave."""
-        self._check_commit(turn)
+        self._check_commit(turn, batch)
         node = self.node
         future: asyncio.Future[Durability] = node.loop.create_future()
         lanes, turn.lanes = turn.lanes, None
@@ -411,14 +382,12 @@ class Activation:
         def release(error: HoldfastError | None) -> None:
             if watched is not None:
                 node.observer.commit_ended(watched, node.committer.group, error)
-            if error is None and lanes is not None:
-                for lane in lanes:
+            if error is None:
+                for lane in lanes or ():
                     node.outbox.wake(lane)
-            if error is None and afters is not None:
                 _run(afters, False)
-            if error is None and emitted is not None:
-                node.audiences.publish(actor_id, emitted)
-            if error is None and afters is not None:
+                if emitted is not None:
+                    node.audiences.publish(actor_id, emitted)
                 _run(afters, True)
             if future.done():
                 return
@@ -435,18 +404,24 @@ class Activation:
         if turn.span is not None:
             watched = node.observer.commit_began(turn, len(batch.ops), batch.size)
         if turn.encoded is not None:
-            assert turn.instance is not None
-            turn.instance.keep_state(turn)
+            instance = turn.instance
+            assert instance is not None
+            before = instance.state_bytes
+            instance.keep_state(turn)
+            if instance is self.instance:
+                node.catalog.grew(self, instance.state_bytes - before)
         return future
 
-    def _check_commit(self, turn: Turn) -> None:
+    def _check_commit(self, turn: Turn, batch: Batch) -> None:
         try:
             self.check_live()
         except HoldfastError as error:
             if turn.committed and error.reason is errors.STORE_UNAVAILABLE:
                 # That reason says that nothing ran; a part of this turn is stored.
                 raise HoldfastError(errors.COMMIT_UNKNOWN) from None
-            raise
+            if batch or error.reason is not errors.ACTOR_STOPPING:
+                raise
+            # A read-only turn that the actor did not wait for: what it saw was true.
 
     async def until_synced(self) -> None:
         """Wait until everything that a turn here may have seen is durable."""
@@ -464,6 +439,7 @@ def _run(afters: list[tuple[bool, Callable[[], None]]] | None, late: bool) -> No
             log.exception("what a turn does after its commit failed")
 
 
-def _call_cycle(chain: list[str]) -> HoldfastError:
+def call_cycle(chain: list[str]) -> HoldfastError:
+    """The error of a call that would wait for itself."""
     text = " -> ".join(chain)
     return HoldfastError(errors.CALL_CYCLE, f"call cycle: {text}", metadata={"chain": text})

@@ -19,6 +19,7 @@ from holdfast_server.core.errors import HoldfastError
 from holdfast_server.core.mailbox import Mode
 from holdfast_server.core.trace import Cause
 from holdfast_server.core.values import Durability, Value
+from holdfast_server.runtime import background
 from holdfast_server.runtime.connections import Conn, conn_of, table_of
 from holdfast_server.runtime.deadline import run_until
 from holdfast_server.runtime.turn import ReplyWriter, Turn
@@ -33,11 +34,15 @@ log = logging.getLogger("holdfast.actor")
 
 _NULL = Value(1, b"null")
 
+# Failures that say that nothing ran.
+_NOTHING_RAN = (errors.ACTOR_STOPPING, errors.STORE_UNAVAILABLE)
+
 # Failures that tell nothing of what is stored, and so wait for no sync.
 _SAW_NOTHING = frozenset(
     reason.reason
     for reason in (
         errors.ACTOR_OVERLOADED,
+        errors.ACTOR_STOPPING,
         errors.CALL_CYCLE,
         errors.COMMIT_UNKNOWN,
         errors.DEADLINE_EXCEEDED,
@@ -167,12 +172,15 @@ async def finish(
             raise HoldfastError(errors.ACTOR_DESTROYED)
         batch = Batch()
         if turn.destroyed:
+            background.begin_destroy(activation)
             await instance.on_destroy(turn)
         else:
             activation.put_state(turn, batch)
         batch.extend(turn.take(buffered=buffered))
     except BaseException as error:
         fail(activation, turn, error)
+        if turn.destroyed:
+            background.undo_destroy(activation)
         raise
     if turn.destroyed:
         activation.put_destruction(turn, batch)
@@ -184,7 +192,10 @@ async def finish(
                 turn.committed = True
         else:
             turn.reply.put_result(batch, value, turn.actor_id)
-    return activation.commit(batch, turn, buffered=buffered)
+    durable = activation.commit(batch, turn, buffered=buffered)
+    if turn.sleeps and not turn.destroyed:
+        activation.node.sleeper.begin(activation)
+    return durable
 
 
 def fail(activation: Activation, turn: Turn, error: BaseException) -> None:
@@ -228,9 +239,9 @@ async def settle(
     activation: Activation, turn: Turn, error: HoldfastError, reply: ReplyWriter | None
 ) -> None:
     """Let an error out no earlier than everything that it may tell of is durable."""
-    if turn.instance is not None and error.reason is errors.STORE_UNAVAILABLE:
-        # That says that nothing ran, and whoever retries without a key relies on it.
-        raise HoldfastError(errors.COMMIT_UNKNOWN)
+    if turn.instance is not None and error.reason in _NOTHING_RAN:
+        # Whoever retries without a key relies on it.
+        raise HoldfastError(errors.COMMIT_UNKNOWN) from error
     if turn.instance is None:
         # A hook of the start raised it: nobody else has stored it.
         batch = Batch()

@@ -17,6 +17,7 @@ from holdfast_server.core.ids import format_actor_id
 from holdfast_server.core.mailbox import Mode
 from holdfast_server.core.values import Durability, Encoding, Value
 from holdfast_server.runtime.activation import Activation
+from holdfast_server.runtime.background import check_stays
 from holdfast_server.runtime.execution import check_target, finish, origin_of, settle
 from holdfast_server.runtime.keyed import run_keyed
 from holdfast_server.runtime.turn import ReplyWriter, Turn
@@ -124,6 +125,7 @@ async def _destroy(
     actor_id = activation.actor_id
     if not actor_id:
         raise HoldfastError(errors.ACTOR_NOT_FOUND)
+    check_stays(activation)
     try:
         await activation.ensure_started(turn, origin, create=False)
     except HoldfastError as error:

@@ -46,6 +46,7 @@ from holdfast_server.runtime.readers import Peer, Reader
 from holdfast_server.runtime.recovery import Recovery
 from holdfast_server.runtime.reply_sweep import ReplySweep
 from holdfast_server.runtime.runners.api import Runner
+from holdfast_server.runtime.sleep import Sleeper
 from holdfast_server.runtime.streams import stream_action
 from holdfast_server.runtime.subscribing import call_of, check_request, subscribe
 from holdfast_server.runtime.visiting import has_hooks, run_visit
@@ -60,6 +61,8 @@ log = logging.getLogger("holdfast.node")
 R = TypeVar("R", bound=Message)
 
 _LAST_SYNC_S = 5.0
+# For on_sleep of the actors that were busy until the drain's time was up.
+_LAST_SLEEPS_S = 2.0
 
 
 class Node:
@@ -96,6 +99,7 @@ class Node:
             wait_s=limits.commit_wait_s,
         )
         self.catalog = Catalog(self)
+        self.sleeper = Sleeper(self)
         # Keyed calls that are running.
         self.flights: dict[Identity, Flight] = {}
         self.reply_sweep = ReplySweep(self)
@@ -129,8 +133,12 @@ class Node:
             return await run_keyed(
                 activation, call, lambda reply: run(activation, call, action, reply)
             )
+        except HoldfastError as error:
+            if not self.sleeper.missed(activation, call, error):
+                raise
         finally:
             self._end(activation)
+        return await self.invoke(call)
 
     async def stream(self, call: Call) -> AsyncGenerator[Value, None]:
         """Run a streaming action; see ActorService.StreamAction."""
@@ -194,8 +202,14 @@ class Node:
         activation = await self._begin(call)
         try:
             answer = await lifecycle.run_lifecycle(activation, call)
+        except HoldfastError as error:
+            if not self.sleeper.missed(activation, call, error):
+                raise
+            answer = None
         finally:
             self._end(activation)
+        if answer is None:
+            return await self.create(call)
         address, made = activation.address, lifecycle.parse_creation(answer.value)
         record = records.ActorRecord(
             namespace=address.namespace,
@@ -210,8 +224,12 @@ class Node:
         activation = await self._begin(call)
         try:
             return (await lifecycle.run_lifecycle(activation, call)).actor_id
+        except HoldfastError as error:
+            if not self.sleeper.missed(activation, call, error):
+                raise
         finally:
             self._end(activation)
+        return await self.destroy(call)
 
     async def get(self, target: Target) -> tuple[bytes, records.ActorRecord]:
         """The record of an existing actor, durable."""
@@ -346,21 +364,41 @@ class Node:
 
     async def _begin(self, call: Call) -> Activation:
         """Take a call in: it counts, and its activation stays, until `_end`."""
-        if self.draining and call.origin is None:
-            # What a running turn asks for belongs to what drain waits for.
+        if self.draining and call.origin is None and call.caller is None:
+            # What a running turn or background work asks for belongs to what drain waits for.
             raise HoldfastError(errors.SERVER_DRAINING)
         if self.committer.failed:
             await self.recovery.ready()
         if self._calls >= self.limits.calls_max:
             raise HoldfastError(errors.SERVER_OVERLOADED)
+        activation = await self._use(call)
+        self._calls += 1
+        if activation.background is not None and not self.sleeper.lets_in(activation, call):
+            return await self._when_asleep(activation, call)
+        return activation
+
+    async def _use(self, call: Call) -> Activation:
         try:
-            activation = self.catalog.use(call.target, keyed=call.key is not None)
+            return self.catalog.use(call.target, keyed=call.key is not None)
         except HoldfastError as error:
             if error.reason is errors.ACTOR_NOT_FOUND:
                 # That it is gone may be news that is not durable yet.
                 await self.committer.barrier()
             raise
-        self._calls += 1
+
+    async def _when_asleep(self, activation: Activation, call: Call) -> Activation:
+        """The activation that follows one that goes to sleep."""
+        try:
+            while not self.sleeper.lets_in(activation, call):
+                await self.sleeper.wait(activation, call)
+                if self.committer.failed:
+                    await self.recovery.ready()
+                following = await self._use(call)
+                self.catalog.leave(activation)
+                activation = following
+        except BaseException:
+            self._end(activation)
+            raise
         return activation
 
     def _end(self, activation: Activation) -> None:
@@ -370,17 +408,20 @@ class Node:
             self._drained.set_result(None)
 
     async def drain(self, cut: Callable[[], Awaitable[None]] | None = None) -> None:
-        """Refuse new calls, wait for running ones, `cut` the rest, sync."""
-        limits = self.limits
-        self.draining = True
+        """Refuse new calls, wait for running ones, `cut` the rest, put to sleep whoever
+        has something to do before it, sync."""
+        limits, loop = self.limits, self.loop
+        self.draining, until = True, loop.time() + limits.drain_timeout_s
+        self.sleeper.begin_idle(until)
         if self._calls:
-            self._drained = self.loop.create_future()
+            self._drained = loop.create_future()
             await asyncio.wait([self._drained], timeout=limits.drain_timeout_s)
         self.audiences.shutdown(HoldfastError(errors.SERVER_DRAINING))
         if self._calls:
             log.warning("%d calls did not end within %g s", self._calls, limits.drain_timeout_s)
             if cut is not None:
                 await cut()
+        await self.sleeper.drain(max(until, loop.time() + _LAST_SLEEPS_S))
         self.outbox.stop()
         await self.links.drain()
         if not self.committer.failed:

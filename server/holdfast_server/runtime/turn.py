@@ -78,6 +78,7 @@ class Turn:
         "reply",
         "sends",
         "sent",
+        "sleeps",
         "span",
         "streams",
         "targets",
@@ -99,7 +100,7 @@ class Turn:
         self.activation = activation
         self.mode = mode
         self.deadline = deadline
-        # What it runs: an action, or a name with "$" for what is none.
+        # An action, or a name with "$" for what is none.
         self.action = action
         # What it comes from; what it passes on to the turns that it causes.
         self.trace = trace
@@ -115,14 +116,14 @@ class Turn:
         self.emissions: list[Emission] | None = None
         self.emitted_bytes = 0
         self.emitted: Emissions | None = None
-        # What to do once everything up to the next commit is durable, and whether after
-        # its events have left.
+        # What to do once the next commit is durable, and whether after its events have left.
         self.afters: list[tuple[bool, Callable[[], None]]] | None = None
         # The connection it is for, or the call that gets one when it asks; what it does
         # to connections.
         self.conn: Conn | Call | None = None
         self.changes: Changes | None = None
-        self.destroyed = False
+        # Whether the actor ends with it; whether it goes to sleep once this has committed.
+        self.destroyed = self.sleeps = False
         self.ended = False
         # Whether c.commit() has run: a point of no return.
         self.committed = False

@@ -62,6 +62,10 @@ class Observer:
     def turn_ended(self, turn: ObservedTurn) -> None:
         """The turn has left its actor; what it did may not be durable yet."""
 
+    def work_failed(self, address: Address, work: str, error: BaseException) -> None:
+        """Work of an actor outside its turns has raised: `work` is "run", "keep_awake"
+        or "wait_until"."""
+
     # Of turns with a span
 
     def turn_admitted(self, turn: ObservedTurn, waited_s: float) -> None:

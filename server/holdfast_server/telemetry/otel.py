@@ -31,7 +31,7 @@ from opentelemetry.trace import (
 
 from holdfast_server.core import errors
 from holdfast_server.core.errors import HoldfastError
-from holdfast_server.core.ids import format_actor_id
+from holdfast_server.core.ids import Address, format_actor_id
 from holdfast_server.core.trace import Cause, TraceContext
 from holdfast_server.telemetry import names
 from holdfast_server.telemetry.observer import ObservedTurn, Observer, RpcSpan
@@ -133,6 +133,18 @@ class OtelObserver(Observer):
         if self._keys:
             found[names.ACTOR_KEY] = list(turn.address.key)
         span.set_attributes(found)
+        span.end()
+
+    def work_failed(self, address: Address, work: str, error: BaseException) -> None:
+        span = self._maker.begin(
+            f"{work} {address.name}",
+            SpanKind.INTERNAL,
+            None,
+            {names.NAMESPACE: address.namespace, names.ACTOR_NAME: address.name},
+        )
+        if self._keys:
+            span.set_attribute(names.ACTOR_KEY, list(address.key))
+        _blame(span, error)
         span.end()
 
     def turn_admitted(self, turn: ObservedTurn, waited_s: float) -> None:

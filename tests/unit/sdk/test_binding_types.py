@@ -57,7 +57,7 @@ def bind(kind: Any, value: Any, encoding: int) -> Any:
     async def run(self: Any, c: Any, it: Any, after: int = 7) -> None: ...
 
     run.__annotations__["it"] = kind
-    spec = ActorType("x", type("Sample", (Actor,), {"run": action(run)})).actions["run"]
+    spec = ActorType("x", type("Sample", (Actor,), {"go": action(run)})).actions["go"]
     positional, _ = spec.bind((encoding, encode([value], encoding)), None)
     _, named = spec.bind(None, (encoding, encode({"it": value, "after": 1}, encoding)))
     assert named["after"] == 1
@@ -153,7 +153,7 @@ def test_a_number_that_is_not_finite_names_the_argument(kind: Any) -> None:
     async def run(self: Any, c: Any, it: Any) -> None: ...
 
     run.__annotations__["it"] = kind
-    spec = ActorType("x", type("Sample", (Actor,), {"run": action(run)})).actions["run"]
+    spec = ActorType("x", type("Sample", (Actor,), {"go": action(run)})).actions["go"]
     with pytest.raises(DecodeError, match="non-finite") as caught:
         spec.bind((Encoding.MSGPACK, data), None)
     assert caught.value.argument == "it"
@@ -170,7 +170,7 @@ def bind_raw(kind: Any, data: bytes) -> Any:
     async def run(self: Any, c: Any, it: Any) -> None: ...
 
     run.__annotations__["it"] = kind
-    spec = ActorType("x", type("Sample", (Actor,), {"run": action(run)})).actions["run"]
+    spec = ActorType("x", type("Sample", (Actor,), {"go": action(run)})).actions["go"]
     return spec.bind((Encoding.MSGPACK, data), None)
 
 
@@ -178,7 +178,7 @@ def bind_raw(kind: Any, data: bytes) -> Any:
 def test_arguments_come_in_an_array_and_names_in_a_map(encoding: Encoding) -> None:
     async def run(self: Any, c: Any, it: int) -> None: ...
 
-    spec = ActorType("x", type("Sample", (Actor,), {"run": action(run)})).actions["run"]
+    spec = ActorType("x", type("Sample", (Actor,), {"go": action(run)})).actions["go"]
     wrong: Any
     for wrong in ({"it": 1}, 1, "x", None):
         with pytest.raises(DecodeError, match="an array of arguments"):

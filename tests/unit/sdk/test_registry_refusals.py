@@ -89,7 +89,7 @@ def with_init(self: Any, size: int) -> None: ...
         ({"on_wakes": fine}, "on_wakes", "did you mean 'on_wake'"),
         ({"oncreate": takes_input}, "oncreate", "did you mean 'on_create'"),
         ({"on_state_changed": plain}, "on_state_changed", "did you mean 'on_state_change'"),
-        ({"on_sleep": fine}, "on_sleep", "does not run this hook"),
+        ({"on_request": fine}, "on_request", "does not run this hook"),
         # Actions.
         ({"go": action(name="a b")(fine)}, "go", "invalid action name 'a b'"),
         ({"go": action(name=3)(fine)}, "go", "invalid action name 3"),  # type: ignore[call-overload]

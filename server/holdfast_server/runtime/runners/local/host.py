@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import inspect
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager
@@ -19,11 +20,19 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 from holdfast import errors as sdk
 from holdfast import payload
 from holdfast.client import BaseClient
+from holdfast.context import AbortSignal
 from holdfast_server.core import errors
 from holdfast_server.core.errors import HoldfastError
 from holdfast_server.core.ids import check_key, format_actor_id, parse_actor_id
 from holdfast_server.core.mailbox import Mode
 from holdfast_server.core.trace import NO_TRACE, Cause
+from holdfast_server.runtime.background import (
+    Background,
+    Kept,
+    Work,
+    check_stays,
+    running_background,
+)
 from holdfast_server.runtime.connecting import CONNECT
 from holdfast_server.runtime.connections import Conn, conn_of
 from holdfast_server.runtime.execution import fail, finish
@@ -284,9 +293,18 @@ class LocalHost:
 
     @_surfaced
     def destroy(self) -> None:
+        own = running_background()
+        if own is not None and own.activation is self._instance.activation and not self.live_turn:
+            self._background.add(self._destroy(), Work.WAIT_UNTIL)
+            return
         turn = self._turn()
         turn.check_change()
+        check_stays(self._instance.activation)
         turn.destroyed = True
+
+    async def _destroy(self) -> None:
+        async with self.turn():
+            self.destroy()
 
     @_surfaced_async
     async def commit(self) -> None:
@@ -351,6 +369,60 @@ class LocalHost:
             raise actor_error(error) from None
         finally:
             activation.node.catalog.leave(activation)
+
+    # Sleep and background work
+
+    @property
+    def _background(self) -> Background:
+        activation = self._instance.activation
+        if activation.actor_id != self._instance.actor_id and activation.start is None:
+            raise HoldfastError(errors.ACTOR_DESTROYED)
+        if activation.dropped and activation.background is None:
+            raise HoldfastError(errors.ACTOR_STOPPING, "the actor has left memory since")
+        return activation.background_now()
+
+    @property
+    @_surfaced
+    def abort_signal(self) -> AbortSignal:
+        return AbortSignal(self._background.aborted)
+
+    @_surfaced
+    def sleep(self) -> None:
+        turn, activation = self.live_turn, self._instance.activation
+        if turn is not None:
+            turn.check_change()
+        if activation.instance is not self._instance:
+            if activation.start is not None:
+                raise HoldfastError(
+                    errors.NO_TURN, "the actor is still starting: it cannot go to sleep yet"
+                )
+            raise HoldfastError(errors.ACTOR_DESTROYED)
+        if turn is not None:
+            turn.sleeps = True
+        elif not activation.dropped:
+            activation.node.sleeper.begin(activation)
+
+    @_surfaced
+    def keep_awake(self, awaitable: Awaitable[R]) -> Awaitable[R]:
+        return Kept(self._background_for(awaitable, "keep_awake"), awaitable)
+
+    @_surfaced
+    def wait_until(self, awaitable: Awaitable[Any]) -> None:
+        self._background_for(awaitable, "wait_until").add(awaitable, Work.WAIT_UNTIL)
+
+    def _background_for(self, awaitable: Awaitable[Any], what: str) -> Background:
+        if not inspect.isawaitable(awaitable):
+            raise TypeError(f"c.{what} takes an awaitable, not {type(awaitable).__name__}")
+        try:
+            if not in_loop():
+                raise sdk.HoldfastError(
+                    f"c.{what} is for code on the loop; in an @action(thread=True) use c.wait"
+                )
+            return self._background
+        except BaseException:
+            if asyncio.iscoroutine(awaitable):
+                awaitable.close()
+            raise
 
     def wait(self, awaitable: Awaitable[Any]) -> Any:
         async def run() -> Any:

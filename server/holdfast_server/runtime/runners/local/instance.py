@@ -204,6 +204,28 @@ class LocalInstance:
                 log.error("on_destroy of %s: %s", self.activation.address, error)
         await connect_hooks.disconnect_all(self, turn)
 
+    # Sleep and background work
+
+    async def on_sleep(self, turn: Turn) -> None:
+        turn.task = asyncio.current_task(self.activation.node.loop)
+        token = enter_turn(turn)
+        try:
+            await self.actor.on_sleep(Context(LocalHost(self, turn)))
+        except BaseException as error:
+            if ended_from_outside(error):
+                raise
+            raise outward(error, "on_sleep", self.activation.address) from error
+        finally:
+            leave_turn(token)
+
+    async def run(self) -> None:
+        await self.actor.run(Context(LocalHost(self, None)))
+
+    @property
+    def state_bytes(self) -> int:
+        state = self._state
+        return 0 if state is None or state.encoded is None else len(state.encoded)
+
     async def _hook(
         self, name: str, turn: Turn, run: Callable[[], Coroutine[Any, Any, Any]]
     ) -> Any:

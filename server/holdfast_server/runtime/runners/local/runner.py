@@ -65,6 +65,9 @@ class LocalInfo:
             has("on_disconnect"),
         )
         self.hibernate_connections = cls.hibernate_connections
+        self.no_sleep = cls.no_sleep
+        self.has_on_sleep = actor_type.has_hook("on_sleep")
+        self.has_run = actor_type.has_hook("run")
         self.transforms = actor_type.has_hook("on_before_action_response")
         self.watches_state = actor_type.has_hook("on_state_change")
         self.guarded_events = frozenset(

@@ -130,6 +130,7 @@ class InProcessTransport:
             deadline=self._deadline(turn, request.timeout),
             trace=passed_on(turn),
             origin=turn,
+            caller=self._activation,
         )
 
     def _target(self, target: wire.Target) -> core.Target:
@@ -163,6 +164,7 @@ class InProcessTransport:
             trace=passed_on(turn),
             params=self._params(call.params),
             origin=turn,
+            caller=self._activation,
         )
 
     def _params(self, params: wire.Encoded | None) -> Value | None:
