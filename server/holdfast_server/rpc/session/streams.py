@@ -57,15 +57,12 @@ class Stream:
 
     def cancel(self) -> None:
         """The client ends it."""
-        raise NotImplementedError
 
     def credit(self, count: int) -> None:
         """The client lets `count` bytes more come."""
-        raise NotImplementedError
 
     def acknowledge(self, message: int) -> None:
         """The client has handled the messages through this one."""
-        raise NotImplementedError
 
     def broken(self) -> None:
         """The session has gone: nobody hears what becomes of it."""
