@@ -66,7 +66,7 @@ def default_of(entry: Field[int | float]) -> str:
     assert isinstance(value, int | float)
     if entry.name.endswith("_s"):
         return f"{value:,g} s" if value < 3600 else f"{value / 3600:g} h"
-    if "_bytes_" in entry.name and value >= 1024:
+    if "_bytes" in entry.name and value >= 1024:
         shift, unit = next(each for each in UNITS if not int(value) % (1 << each[0]))
         return f"{int(value) >> shift:,} {unit}"
     return f"{value:,}"
