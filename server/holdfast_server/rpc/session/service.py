@@ -33,30 +33,42 @@ class SessionService(session_service_pb2_grpc.SessionServiceServicer):
         if shared.tokens is not None:
             shared.tokens.on_change = self._recheck
 
+    @property
+    def open(self) -> int:
+        """Sessions that were welcomed and have not ended."""
+        return len(self._sessions)
+
     # It reads and writes by the context, which the types of the generated code do not know.
     async def OpenSession(self, _: Any, context: Context) -> None:  # type: ignore[override]
         """One session, from its first frame to its last."""
+        self._count += 1
+        try:
+            failure = await self._run(context)
+            if failure is not None:
+                # A client that takes nothing has it wait, and so counts until then.
+                await abort(context, failure)
+        finally:
+            self._count -= 1
+
+    async def _run(self, context: Context) -> Exception | None:
+        """Why the session ended; None when its client closed it."""
         task = asyncio.current_task(self._shared.node.loop)
         assert task is not None
         session: Session | None = None
-        failure: Exception
-        self._count += 1
         try:
             session, first = await self._open(context, task)
             await self._serve(session, first, context)
-            return
         except asyncio.CancelledError:
             if session is None or session.failure is None:
                 raise
             task.uncancel()
-            failure = session.failure
+            return session.failure
         except Exception as error:
-            failure = error
+            return error
         finally:
-            self._count -= 1
             if session is not None:
                 self._leave(session)
-        await abort(context, failure)
+        return None
 
     async def _open(
         self, context: Context, task: asyncio.Task[Any]
