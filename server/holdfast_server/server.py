@@ -90,6 +90,7 @@ class Server:
                 ),
                 reflect=config.reflection,
                 interceptors=self._interceptors(),
+                rpcs=None if self.tracing is None else self.tracing.rpcs,
             )
             undo.push_async_callback(self.listener.stop)
             self.node.start(LocalRunner(self._registry.types, self.node))
@@ -110,10 +111,9 @@ class Server:
 
     async def _stop(self) -> None:
         listener = self.listener
-        listener.health.stop("the server is draining")
-        listener.calls.draining = True
+        listener.drain()
         ending = asyncio.get_running_loop().call_later(
-            self.config.limits.drain_streams_s, listener.calls.end_streams
+            self.config.limits.drain_streams_s, listener.end_streams
         )
         try:
             await self.node.drain(listener.calls.cut)

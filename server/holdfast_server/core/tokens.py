@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
+from collections.abc import Callable
 from typing import Final, NamedTuple
 
 TOKENS_MAX: Final = 64
@@ -70,10 +71,12 @@ def parse_tokens(text: str) -> tuple[Token, ...]:
 class Tokens:
     """The tokens accepted now; empty when none is needed."""
 
-    __slots__ = ("_accepted",)
+    __slots__ = ("_accepted", "on_change")
 
     def __init__(self, accepted: tuple[Token, ...] = ()) -> None:
         self._accepted = accepted
+        # Told when other tokens are accepted.
+        self.on_change: Callable[[], None] = lambda: None
 
     def __len__(self) -> int:
         return len(self._accepted)
@@ -81,6 +84,7 @@ class Tokens:
     def replace(self, accepted: tuple[Token, ...]) -> None:
         """Accept these from now on, and no others."""
         self._accepted = accepted
+        self.on_change()
 
     def caller(self, token: str) -> bytes | None:
         """Who shows this token; None when it is not accepted.

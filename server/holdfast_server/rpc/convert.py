@@ -133,11 +133,7 @@ class Converter:
         if own and numbered:
             raise invalid("idempotency_key", "not together with client_sequence")
         if own:
-            limit = self._limits.idempotency_key_bytes_max
-            size = len(own.encode())
-            if size > limit:
-                raise invalid("idempotency_key", f"has {size} bytes", limit=limit)
-            return UserKey(self._caller(context), own)
+            return self.user_key(own, self._caller(context))
         if not numbered:
             return None
         sequence = request.client_sequence
@@ -148,6 +144,18 @@ class Converter:
         if sequence.acknowledged_below > sequence.number:
             raise invalid("client_sequence.acknowledged_below", "must not be above number")
         return ClientKey(sequence.client_id, sequence.number, sequence.acknowledged_below)
+
+    def user_key(self, own: str, caller: bytes) -> UserKey:
+        """A key that a caller gave to a call."""
+        limit = self._limits.idempotency_key_bytes_max
+        size = len(own.encode())
+        if size > limit:
+            raise invalid("idempotency_key", f"has {size} bytes", limit=limit)
+        return UserKey(caller, own)
+
+    def caller(self, context: Context) -> bytes:
+        """The 16 bytes of who calls."""
+        return self._caller(context)
 
     def deadline(self, context: Context) -> float | None:
         """The caller's deadline in the loop's time."""

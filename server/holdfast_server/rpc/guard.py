@@ -33,11 +33,17 @@ class Guarded(Protocol):
 Servicer = TypeVar("Servicer", bound=Guarded)
 
 
+def told(error: BaseException) -> HoldfastError:
+    """What a caller hears of a failure: no more than that, unless it is catalogued."""
+    if isinstance(error, HoldfastError):
+        return error
+    log.exception("a handler failed", exc_info=error)
+    return HoldfastError(errors.INTERNAL_ERROR)
+
+
 async def abort(context: Context, error: Exception, request: Any = None) -> NoReturn:
     """End the RPC with the status of a failure of `request`."""
-    if not isinstance(error, HoldfastError):
-        log.exception("a handler failed", exc_info=error)
-        error = HoldfastError(errors.INTERNAL_ERROR)
+    error = told(error)
     delay_s = retry_after_s(error, request)
     code, message, details = status_of(error, delay_s)
     trailers: tuple[tuple[str, str | bytes], ...] = (("grpc-status-details-bin", details),)

@@ -26,6 +26,8 @@ from holdfast.v1 import (
     event_service_pb2_grpc,
     kv_service_pb2,
     kv_service_pb2_grpc,
+    session_service_pb2,
+    session_service_pb2_grpc,
 )
 from holdfast_server.core.limits import Limits
 from holdfast_server.core.tokens import Tokens
@@ -37,7 +39,10 @@ from holdfast_server.rpc.convert import Converter, anonymous
 from holdfast_server.rpc.dead_letter_service import DeadLetterService
 from holdfast_server.rpc.event_service import EventService
 from holdfast_server.rpc.kv_service import KvService
+from holdfast_server.rpc.session.service import SessionService
+from holdfast_server.rpc.session.shared import Shared
 from holdfast_server.runtime.node import Node
+from holdfast_server.telemetry.observer import RpcObserver
 
 log = logging.getLogger("holdfast.rpc")
 
@@ -46,9 +51,12 @@ SERVICES: Final = (
     kv_service_pb2.DESCRIPTOR.services_by_name["KvService"].full_name,
     dead_letter_service_pb2.DESCRIPTOR.services_by_name["DeadLetterService"].full_name,
     event_service_pb2.DESCRIPTOR.services_by_name["EventService"].full_name,
+    session_service_pb2.DESCRIPTOR.services_by_name["SessionService"].full_name,
 )
 _CHANNELZ: Final = "grpc.channelz.v1.Channelz"
 _MESSAGE_EXTRA: Final = 1 << 20
+# What a frame of a session may have, at the least.
+_FRAME_BYTES: Final = 4 << 20
 # Open streams that are not ours to end, like those of reflection.
 _GRACE_S: Final = 0.2
 # Calls that have arrived while the loop was busy: more than a flood, less than the memory.
@@ -92,11 +100,13 @@ class Listener:
         access: Access,
         reflect: bool,
         interceptors: Sequence[Any] = (),
+        rpcs: RpcObserver | None = None,
     ) -> None:
         self._access = access
         self._interceptors = [TokenCheck(access.tokens)] if access.checked else []
         self._interceptors += interceptors
-        self._size = max(limits.payload_bytes_max, limits.input_bytes_max) + _MESSAGE_EXTRA
+        message = max(limits.payload_bytes_max, limits.input_bytes_max) + _MESSAGE_EXTRA
+        self._size = max(message, _FRAME_BYTES)
         self._servers: list[grpc.aio.Server] = []
         self.calls = Calls(node.loop)
         self.health = health.Health(SERVICES, limits.health_watches_max)
@@ -105,6 +115,17 @@ class Listener:
         self._kv = KvService(node, converter, limits, self.calls)
         self._events = EventService(node, converter, self.calls)
         self._letters = DeadLetterService(node, converter, limits, self.calls)
+        self.sessions = SessionService(
+            Shared(
+                node,
+                converter,
+                limits,
+                self.calls,
+                message_bytes_max=message,
+                tokens=access.tokens if access.checked else None,
+                rpcs=rpcs,
+            )
+        )
         self._reflect = reflect
 
     async def start(self, address: str) -> int:
@@ -114,6 +135,7 @@ class Listener:
         kv_service_pb2_grpc.add_KvServiceServicer_to_server(self._kv, server)
         dead_letter_service_pb2_grpc.add_DeadLetterServiceServicer_to_server(self._letters, server)
         event_service_pb2_grpc.add_EventServiceServicer_to_server(self._events, server)
+        session_service_pb2_grpc.add_SessionServiceServicer_to_server(self.sessions, server)
         health_pb2_grpc.add_HealthServicer_to_server(self.health, server)
         if self._reflect:
             names = [*SERVICES, health.NAME, reflection.SERVICE_NAME]
@@ -129,8 +151,20 @@ class Listener:
         reflection.enable_server_reflection(names, server)
         return await self._open(server, address)
 
+    def drain(self) -> None:
+        """Take nothing new, and say so."""
+        self.health.stop("the server is draining")
+        self.calls.draining = True
+        self.sessions.drain()
+
+    def end_streams(self) -> None:
+        """Streams go on to their next item and end there."""
+        self.calls.end_streams()
+        self.sessions.streams_end()
+
     async def stop(self) -> None:
         """Close the ports and what is still open on them."""
+        await self.sessions.close()
         self.health.close()
         servers, self._servers = self._servers, []
         for server in servers:

@@ -24,8 +24,12 @@ def retry_after_s(error: HoldfastError, request: Message | None) -> float | None
     It may when nothing of it ran, or when its idempotency key makes that safe. `request`
     is None where it was refused before it was read.
     """
-    ran = error.reason is errors.COMMIT_UNKNOWN
-    if ran and request is not None and _may_run_twice(request):
+    return delay_s(error, once=request is None or not _may_run_twice(request))
+
+
+def delay_s(error: HoldfastError, *, once: bool) -> float | None:
+    """The same for a request that takes effect `once`, however often it is sent, or not."""
+    if error.reason is errors.COMMIT_UNKNOWN and not once:
         return None
     return error.reason.retry_after_s
 

@@ -1,0 +1,1 @@
+"""Many calls, connections and subscriptions over one stream: SessionService."""

@@ -1,0 +1,139 @@
+"""Calls as streams of a session: one that answers once, and one that answers with items.
+
+Each has a task, since a handler may wait for what it likes. A call goes on when its
+session breaks and its answer is dropped: its client asks again by the same key. A
+streaming call ends then, since nobody could read its items.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any
+
+from holdfast_server.core import errors
+from holdfast_server.core.call import Answer, Call
+from holdfast_server.core.errors import HoldfastError
+from holdfast_server.rpc.guard import told
+from holdfast_server.rpc.session.streams import Kind, Stream
+from holdfast_server.runtime.deadline import Expiring
+
+if TYPE_CHECKING:
+    from holdfast_server.rpc.session.session import Session
+    from holdfast_server.telemetry.observer import RpcSpan
+
+
+class CallStream(Stream):
+    """A call that answers once."""
+
+    __slots__ = ("_begun", "_call", "_cancelled", "_session", "_task")
+    kind = Kind.CALL
+    method = "/holdfast.v1.ActorService/InvokeAction"
+
+    def __init__(self, number: int, session: Session, call: Call) -> None:
+        super().__init__(number)
+        self._session = session
+        self._call = call
+        self._begun = False
+        self._cancelled = False
+        self._task: asyncio.Task[None] | None = None
+
+    def begin(self) -> None:
+        """Run it."""
+        self._task = self._session.shared.node.loop.create_task(self._run())
+
+    def cancel(self) -> None:
+        # A task that is cancelled before its first step never gets to answer.
+        self._cancelled = True
+        if self._begun and self._task is not None:
+            self._task.cancel()
+
+    async def _run(self) -> None:
+        shared, call, failure = self._session.shared, self._call, None
+        self._begun = True
+        span = shared.begin_span(self.method, call.trace, self._session.peer)
+        if span is not None:
+            call.trace = span.trace
+        answer: Answer | None = None
+        task = None
+        try:
+            if self._cancelled:
+                raise HoldfastError(errors.CANCELLED)
+            task = shared.calls.enter()
+            answer = await self._answer()
+        except asyncio.CancelledError:
+            cut = shared.calls.was_cut(task) if task is not None else None
+            failure = HoldfastError(errors.CANCELLED) if cut is None else cut
+        except Exception as error:
+            failure = told(error)
+        finally:
+            if task is not None:
+                shared.calls.leave(task)
+        if span is not None:
+            _end_span(span, failure, answer)
+        if failure is not None:
+            self._session.failed(self.number, failure, once=call.key is not None)
+        elif answer is not None:
+            self._session.result(self.number, answer)
+        else:
+            self._session.ended(self.number)
+
+    async def _answer(self) -> Answer | None:
+        """Do what was asked; None when it has said all."""
+        return await self._session.shared.node.invoke(self._call)
+
+
+class ItemStream(CallStream):
+    """A streaming call: an item while there is credit, and none is made without."""
+
+    __slots__ = ("_credit", "_ending", "_more")
+    kind = Kind.STREAMING
+    method = "/holdfast.v1.ActorService/StreamAction"
+
+    def __init__(self, number: int, session: Session, call: Call, window: int) -> None:
+        super().__init__(number, session, call)
+        self._credit = window
+        self._ending = False
+        self._more: asyncio.Future[Any] | None = None
+
+    def credit(self, count: int) -> None:
+        self._credit += count
+        self._wake()
+
+    def broken(self) -> None:
+        self.cancel()
+
+    def streams_end(self) -> None:
+        self._ending = True
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._more is not None and not self._more.done():
+            self._more.set_result(None)
+
+    async def _answer(self) -> Answer | None:
+        shared = self._session.shared
+        async with aclosing(shared.node.stream(self._call)) as items:
+            async for item in items:
+                self._credit -= len(item.data)
+                self._session.item(self.number, item)
+                shared.calls.check_stream()
+                if self._credit <= 0:
+                    await self._credited()
+                await self._session.has_room()
+        return None
+
+    async def _credited(self) -> None:
+        loop = self._session.shared.node.loop
+        async with Expiring(self._call.deadline):
+            while self._credit <= 0 and not self._ending:
+                self._more = loop.create_future()
+                await self._more
+        self._session.shared.calls.check_stream()
+
+
+def _end_span(span: RpcSpan, failure: HoldfastError | None, answer: Answer | None) -> None:
+    if failure is not None:
+        span.ended(failure.reason.status)
+    else:
+        span.ended("OK", replayed=answer is not None and answer.replayed)

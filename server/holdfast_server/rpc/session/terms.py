@@ -1,0 +1,110 @@
+"""What Hello settles for a whole session, and its commands as calls of the core.
+
+The checks are those of the unary services, and so are their errors.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from holdfast.v1 import session_service_pb2 as pb
+from holdfast_server.core import errors
+from holdfast_server.core.call import Call, CallKey, ClientKey
+from holdfast_server.core.errors import HoldfastError, invalid
+from holdfast_server.core.trace import NO_TRACE, TraceContext, parse
+from holdfast_server.core.values import ENCODINGS, Encoding
+from holdfast_server.rpc.convert import Converter
+from holdfast_server.rpc.session.resume import TOKEN_BYTES
+from holdfast_server.rpc.session.streams import protocol_error
+
+PROTOCOL: Final = 1
+# Features of this server; a client names those that it needs.
+FEATURES: Final[tuple[str, ...]] = ()
+_CLIENT_ID_BYTES: Final = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """Who speaks, where, and how; `digest` is that of the resume token."""
+
+    namespace: str
+    client_id: bytes
+    accept: int
+    caller: bytes
+    digest: bytes
+
+
+def check_hello(frame: pb.OpenSessionRequest) -> pb.SessionHello:
+    """The Hello that a session's first frame begins with."""
+    first = frame.commands[0] if frame.commands else None
+    if first is None or first.WhichOneof("command") != "hello":
+        raise protocol_error("hello", "is the first command of a session")
+    hello = first.hello
+    if first.stream:
+        raise protocol_error("hello", f"is for stream 0, not {first.stream}")
+    if hello.protocol != PROTOCOL:
+        raise protocol_error(
+            "hello.protocol", f"is {hello.protocol}; this server speaks", limit=PROTOCOL
+        )
+    for feature in hello.features:
+        if feature not in FEATURES:
+            raise HoldfastError(
+                errors.SESSION_FEATURE_UNKNOWN,
+                f"hello.features: this server does not have {feature[:64]!r}",
+                metadata={"field": "hello.features", "feature": feature[:64]},
+            )
+    if len(hello.client_id) not in (0, _CLIENT_ID_BYTES):
+        raise protocol_error(
+            "hello.client_id", f"has {len(hello.client_id)} bytes", limit=_CLIENT_ID_BYTES
+        )
+    if len(hello.resume_token) not in (0, TOKEN_BYTES):
+        raise protocol_error(
+            "hello.resume_token", f"has {len(hello.resume_token)} bytes", limit=TOKEN_BYTES
+        )
+    if hello.accept_encoding and hello.accept_encoding not in ENCODINGS:
+        raise protocol_error("hello.accept_encoding", f"{hello.accept_encoding} is no encoding")
+    return hello
+
+
+def encoding_of(hello: pb.SessionHello) -> int:
+    return hello.accept_encoding or int(Encoding.MSGPACK)
+
+
+def call_of(said: pb.SessionCall, terms: Terms, convert: Converter, now: float) -> Call:
+    """The Call of a SessionCall that names its actor."""
+    if not said.action:
+        raise invalid("action", "is required")
+    return Call(
+        target=convert.target(terms.namespace, said.target),
+        action=said.action,
+        args=convert.arguments(said.args, "args"),
+        kwargs=convert.arguments(said.kwargs, "kwargs"),
+        accept=convert.accept(said.accept_encoding) or terms.accept,
+        key=_key(said, terms, convert),
+        deadline=deadline_of(said.timeout_ms, now),
+        trace=trace_of(said.traceparent, said.tracestate),
+    )
+
+
+def deadline_of(timeout_ms: int, now: float) -> float | None:
+    return now + timeout_ms / 1000 if timeout_ms else None
+
+
+def trace_of(parent: str, state: str) -> TraceContext:
+    return parse(parent, state) if parent else NO_TRACE
+
+
+def _key(said: pb.SessionCall, terms: Terms, convert: Converter) -> CallKey | None:
+    own, number = said.idempotency_key, said.number
+    if own:
+        if number:
+            raise invalid("idempotency_key", "not together with number")
+        return convert.user_key(own, terms.caller)
+    if not number:
+        return None
+    if not terms.client_id:
+        raise invalid("number", "needs the client_id of hello, which gave none")
+    if said.acknowledged_below > number:
+        raise invalid("acknowledged_below", "must not be above number")
+    return ClientKey(terms.client_id, number, said.acknowledged_below)
