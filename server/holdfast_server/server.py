@@ -8,6 +8,7 @@ import logging
 import os
 import random
 import secrets
+import time
 from typing import TYPE_CHECKING
 
 from holdfast.registry import Registry
@@ -143,6 +144,7 @@ class Server:
     def _environment(self) -> Environment:
         return Environment(
             clock=SystemClock(),
+            stopwatch=time.monotonic,
             random=random.SystemRandom(),
             secret_bytes=secrets.token_bytes,
             threads=self._threads,

@@ -5,8 +5,9 @@ as for many, so that callers who wait together are best served together. How
 many those are is known from before: as many as waited at once when the last
 sync ended, since each of them is likely to call again. A sync starts when so
 many batches wait again. It also starts when nobody came for as long as the last
-sync took, or `wait_s` after the first batch came: then some have gone. After a
-pause nobody is expected.
+sync took, or `wait_s` after the first batch came: then some have gone. While the
+loop works off what it has received, it has not yet seen who else came, so that
+only a loop that is idle counts as nobody coming. After a pause nobody is expected.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ class Pace:
         self._wait_s = wait_s
         self._expected = 1
         self._quiet_s = 0.0
-        # When the first and the last of the waiting batches came, and the last sync ended.
+        # When the first of the waiting batches came, when the last came or the loop was
+        # busy, and when the last sync ended.
         self._first = self._came = self._ended = 0.0
 
     def came(self, waiting: int, now: float) -> float:
@@ -32,6 +34,11 @@ class Pace:
             if now - self._ended > self._wait_s:
                 self._expected = 1
         return self.left(waiting, now)
+
+    def looked(self, late_s: float, now: float) -> None:
+        """The loop came to look `late_s` later than it was to: it was busy until now."""
+        if late_s > self._quiet_s / 2:
+            self._came = now
 
     def left(self, waiting: int, now: float) -> float:
         """How long to go on waiting if nobody comes; 0 for not at all."""

@@ -30,6 +30,8 @@ Release = Callable[[HoldfastError | None], None]
 
 # More are not kept for one write, which would hold the loop for too long.
 _PENDING_MAX = 256
+# Below this a wait looks at the clock in each tick of the loop, whose timers are no finer.
+_TICKED_S = 0.002
 
 
 class Committer:
@@ -41,12 +43,14 @@ class Committer:
         store: Store,
         threads: Threads,
         loop: asyncio.AbstractEventLoop,
+        stopwatch: Callable[[], float],
         on_failure: Callable[[BaseException], None],
         wait_s: float = 0.0,
     ) -> None:
         self._store = store
         self._threads = threads
         self._loop = loop
+        self._now = stopwatch
         self._on_failure = on_failure
         self._pace = Pace(wait_s)
         self._epoch = store.epoch
@@ -55,7 +59,7 @@ class Committer:
         # What is scheduled: a write, the start of a sync, or a look at the pace.
         self._applying = False
         self._starting = False
-        self._timer: asyncio.TimerHandle | None = None
+        self._look: asyncio.Handle | None = None
         self._syncing = False
         # Number of the last batch that a sync has taken up.
         self._taken = 0
@@ -91,7 +95,7 @@ class Committer:
         if (buffered or len(self._pending) >= _PENDING_MAX) and not self._applying:
             self._applying = True
             self._loop.call_soon(self.apply)
-        delay_s = self._pace.came(self.submitted - self._taken, self._loop.time())
+        delay_s = self._pace.came(self.submitted - self._taken, self._now())
         if not self._syncing:
             self._start_in(delay_s)
         return self.submitted
@@ -160,25 +164,34 @@ class Committer:
         if delay_s <= 0:
             self._starting = True
             self._loop.call_soon(self._start_sync)
-        elif self._timer is None:
-            self._timer = self._loop.call_later(delay_s, self._on_timer)
+        elif self._look is None:
+            self._look_in(delay_s if delay_s >= _TICKED_S else 0.0)
 
-    def _on_timer(self) -> None:
-        self._timer = None
+    def _look_in(self, delay_s: float) -> None:
+        due = self._now() + delay_s
+        if delay_s:
+            self._look = self._loop.call_later(delay_s, self._on_look, due)
+        else:
+            self._look = self._loop.call_soon(self._on_look, due)
+
+    def _on_look(self, due: float) -> None:
+        self._look = None
         waiting = self.submitted - self._taken
         if waiting and not self._syncing and not self._failed:
-            self._start_in(self._pace.left(waiting, self._loop.time()))
+            now = self._now()
+            self._pace.looked(now - due, now)
+            self._start_in(self._pace.left(waiting, now))
 
     def _start_sync(self) -> None:
         self._starting = False
-        self._stop_timer()
+        self._stop_looking()
         if self._syncing or self._failed:
             return
         self.apply()
         if self._failed or not self._written:
             return
         self._syncing = True
-        number, count, began = self.written, len(self._written), self._loop.time()
+        number, count, began = self.written, len(self._written), self._now()
         self._taken = number
         future = self._threads.sync(self._store.sync)
         future.add_done_callback(
@@ -187,10 +200,10 @@ class Committer:
             )
         )
 
-    def _stop_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+    def _stop_looking(self) -> None:
+        if self._look is not None:
+            self._look.cancel()
+            self._look = None
 
     def _on_synced(self, done: Future[None], number: int, count: int, began: float) -> None:
         self._syncing = False
@@ -199,7 +212,7 @@ class Committer:
             self._fail(error or StoreError("the store failed"))
             return
         self.synced = number
-        waiting, now = self.submitted - number, self._loop.time()
+        waiting, now = self.submitted - number, self._now()
         self._pace.synced(count, waiting, now - began, now)
         if waiting:
             self._start_in(self._pace.left(waiting, now))
@@ -218,7 +231,7 @@ class Committer:
     def _fail(self, cause: BaseException) -> None:
         first = not self._failed
         self._failed = True
-        self._stop_timer()
+        self._stop_looking()
         self._written.extend(release for _, release, _ in self._pending)
         self._pending.clear()
         released, self._written = self._written, deque()

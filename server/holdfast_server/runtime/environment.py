@@ -38,9 +38,14 @@ class Threads(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Environment:
-    """Everything injected. `secret_bytes` must be unguessable outside tests."""
+    """Everything injected. `secret_bytes` must be unguessable outside tests.
+
+    `stopwatch` is a monotonic clock in seconds that tells microseconds apart, only to
+    measure by: the `time()` of uvloop moves in whole milliseconds.
+    """
 
     clock: Clock
+    stopwatch: Callable[[], float]
     random: Random
     secret_bytes: Callable[[int], bytes]
     threads: Threads

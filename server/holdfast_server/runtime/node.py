@@ -95,6 +95,7 @@ class Node:
             store=store,
             threads=environment.threads,
             loop=loop,
+            stopwatch=environment.stopwatch,
             on_failure=self.recovery.failed,
             wait_s=limits.commit_wait_s,
         )

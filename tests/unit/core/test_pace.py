@@ -41,6 +41,27 @@ def test_nobody_is_awaited_longer_than_a_sync_takes() -> None:
     assert pace.left(1, 1.0005 + left) == 0
 
 
+def test_a_loop_that_was_busy_has_not_seen_yet_who_came() -> None:
+    pace = paced(3)
+    now = 1.0005 + pace.came(1, 1.0005)
+
+    pace.looked(SYNC_S, now)
+
+    assert pace.left(1, now) > 0
+    pace.looked(0.0, now + 2 * SYNC_S)
+    assert pace.left(1, now + 2 * SYNC_S) == 0
+
+
+def test_a_loop_that_is_always_busy_does_not_keep_a_batch_from_its_sync() -> None:
+    pace = paced(1000)
+    pace.came(1, 1.0005)
+    now = 1.0005 + WAIT_S
+
+    pace.looked(SYNC_S, now)
+
+    assert pace.left(1, now) == 0
+
+
 def test_each_that_comes_is_given_time_for_another_but_not_forever() -> None:
     pace = paced(1000)
     now, waiting = 1.0005, 1
