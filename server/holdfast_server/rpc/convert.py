@@ -175,8 +175,12 @@ class Converter:
             key=self.idempotency(request, context),
             deadline=self.deadline(context),
             trace=trace_of(context),
-            params=self.value(request.params, "params", self._limits.params_bytes_max),
+            params=self.params(request.params),
         )
+
+    def params(self, payload: payload_pb2.Payload) -> Value | None:
+        """The parameters of a connection."""
+        return self.value(payload, "params", self._limits.params_bytes_max)
 
 
 def payload_of(value: Value) -> payload_pb2.Payload:

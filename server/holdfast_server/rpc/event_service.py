@@ -7,13 +7,13 @@ from collections import deque
 from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING
 
-from holdfast.v1 import event_pb2, event_service_pb2, event_service_pb2_grpc
-from holdfast_server.core.errors import HoldfastError, invalid
-from holdfast_server.core.events import Cursor, Delivery, SlowReader, Subscribe
-from holdfast_server.core.ids import format_actor_id, parse_actor_id
+from holdfast.v1 import event_service_pb2, event_service_pb2_grpc
+from holdfast_server.core.errors import HoldfastError
+from holdfast_server.core.events import Delivery, Subscribe
 from holdfast_server.core.values import Encoding
 from holdfast_server.rpc.calls import Calls
-from holdfast_server.rpc.convert import Converter, payload_of
+from holdfast_server.rpc.convert import Converter
+from holdfast_server.rpc.events import cursor_of, event_of, slow_reader_of, start_of
 from holdfast_server.rpc.guard import Context, streaming
 from holdfast_server.rpc.trace import trace_of
 from holdfast_server.runtime.node import Node
@@ -44,7 +44,7 @@ class EventService(event_service_pb2_grpc.EventServiceServicer):
         subscription = await self._node.subscribe(self._request(request, context), feed)
         try:
             cursor = subscription.cursor
-            yield pb.SubscribeEventsResponse(cursor=_cursor(cursor))
+            yield pb.SubscribeEventsResponse(cursor=cursor_of(cursor))
             while True:
                 deliveries = await feed.next()
                 # The write of the answer before has ended: the reader keeps pace with this.
@@ -55,7 +55,7 @@ class EventService(event_service_pb2_grpc.EventServiceServicer):
                 else:
                     cursor = subscription.cursor
                 yield pb.SubscribeEventsResponse(
-                    events=[event_of(each) for each in deliveries], cursor=_cursor(cursor)
+                    events=[event_of(each) for each in deliveries], cursor=cursor_of(cursor)
                 )
                 subscription.grant(sum(each.event.size for each in deliveries))
         finally:
@@ -63,14 +63,12 @@ class EventService(event_service_pb2_grpc.EventServiceServicer):
 
     def _request(self, request: pb.SubscribeEventsRequest, context: Context) -> Subscribe:
         encoding = self._convert.accept(request.accept_encoding) or Encoding.MSGPACK
-        if request.slow_reader not in event_pb2.SlowReader.values():
-            raise invalid("slow_reader", f"{request.slow_reader} is no way to treat a slow reader")
         return Subscribe(
             target=self._convert.target(request.namespace, request.target),
             names=frozenset(request.names),
-            start=_start(request),
+            start=start_of(request),
             encoding=encoding,
-            slow_reader=SlowReader(request.slow_reader or SlowReader.END),
+            slow_reader=slow_reader_of(request),
             deadline=self._convert.deadline(context),
             trace=trace_of(context),
         )
@@ -123,34 +121,3 @@ class Feed:
         waiter, self._waiter = self._waiter, None
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
-
-
-def _start(request: pb.SubscribeEventsRequest) -> int | Cursor | None:
-    which = request.WhichOneof("start")
-    if which is None:
-        return None
-    if which == "from_sequence":
-        return request.from_sequence
-    after = request.after
-    actor_id = parse_actor_id(after.actor_id, "after.actor_id")
-    return Cursor(actor_id, after.incarnation, after.sequence)
-
-
-def event_of(delivery: Delivery) -> event_pb2.Event:
-    """One delivery as it goes over the wire."""
-    event = delivery.event
-    return event_pb2.Event(
-        name=event.name,
-        args=payload_of(event.args),
-        sequence=event.sequence,
-        previous_sequence=delivery.previous,
-        conflated=delivery.conflated,
-    )
-
-
-def _cursor(cursor: Cursor) -> event_pb2.EventCursor:
-    return event_pb2.EventCursor(
-        actor_id=format_actor_id(cursor.actor_id),
-        incarnation=cursor.incarnation,
-        sequence=cursor.sequence,
-    )

@@ -12,13 +12,14 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 from holdfast_server.core import errors
-from holdfast_server.core.call import Answer, Call
+from holdfast_server.core.call import Answer, Call, Target
 from holdfast_server.core.errors import HoldfastError
 from holdfast_server.rpc.guard import told
 from holdfast_server.rpc.session.streams import Kind, Stream
 from holdfast_server.runtime.deadline import Expiring
 
 if TYPE_CHECKING:
+    from holdfast_server.rpc.session.connections import ConnectionStream
     from holdfast_server.rpc.session.session import Session
     from holdfast_server.telemetry.observer import RpcSpan
 
@@ -26,14 +27,18 @@ if TYPE_CHECKING:
 class CallStream(Stream):
     """A call that answers once."""
 
-    __slots__ = ("_begun", "_call", "_cancelled", "_session", "_task")
+    __slots__ = ("_begun", "_call", "_cancelled", "_connection", "_session", "_task")
     kind = Kind.CALL
     method = "/holdfast.v1.ActorService/InvokeAction"
 
-    def __init__(self, number: int, session: Session, call: Call) -> None:
+    def __init__(
+        self, number: int, session: Session, call: Call, connection: ConnectionStream | None
+    ) -> None:
         super().__init__(number)
         self._session = session
         self._call = call
+        # The one that it is made on.
+        self._connection = connection
         self._begun = False
         self._cancelled = False
         self._task: asyncio.Task[None] | None = None
@@ -60,6 +65,9 @@ class CallStream(Stream):
             if self._cancelled:
                 raise HoldfastError(errors.CANCELLED)
             task = shared.calls.enter()
+            if self._connection is not None:
+                link = await self._connection.link(call.deadline)
+                call.target, call.connection = Target(address=link.address), link.connection_id
             answer = await self._answer()
         except asyncio.CancelledError:
             cut = shared.calls.was_cut(task) if task is not None else None
@@ -90,8 +98,15 @@ class ItemStream(CallStream):
     kind = Kind.STREAMING
     method = "/holdfast.v1.ActorService/StreamAction"
 
-    def __init__(self, number: int, session: Session, call: Call, window: int) -> None:
-        super().__init__(number, session, call)
+    def __init__(
+        self,
+        number: int,
+        session: Session,
+        call: Call,
+        connection: ConnectionStream | None,
+        window: int,
+    ) -> None:
+        super().__init__(number, session, call, connection)
         self._credit = window
         self._ending = False
         self._more: asyncio.Future[Any] | None = None

@@ -12,10 +12,14 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from holdfast.v1 import session_service_pb2 as pb
+from holdfast_server.rpc.events import fill_event
 from holdfast_server.rpc.session.chunks import split
+
+if TYPE_CHECKING:
+    from holdfast_server.core.events import Delivery
 
 Frame = pb.OpenSessionResponse
 
@@ -23,6 +27,8 @@ Frame = pb.OpenSessionResponse
 FRAME_BYTES: Final = 256 << 10
 # What an answer takes beside its payload, roughly.
 _ANSWER_BYTES: Final = 48
+# And one more stream of an event.
+_STREAM_BYTES: Final = 4
 
 
 class _Part:
@@ -39,12 +45,24 @@ class _Part:
 class Outbox:
     """Frames that wait for the transport of one session."""
 
-    __slots__ = ("_changed", "_chunk_bytes", "_loop", "_parts", "_wake", "size", "writing_since")
+    __slots__ = (
+        "_changed",
+        "_chunk_bytes",
+        "_events",
+        "_loop",
+        "_parts",
+        "_wake",
+        "size",
+        "writing_since",
+    )
 
     def __init__(self, loop: asyncio.AbstractEventLoop, chunk_bytes: int) -> None:
         self._loop = loop
         self._chunk_bytes = chunk_bytes
         self._parts: deque[_Part] = deque()
+        # Events in frames that have not left, by the delivery that is shared by all
+        # subscriptions that stand alike; it is kept, so that its id stays its own.
+        self._events: dict[int, tuple[Delivery, pb.SessionEvent]] = {}
         # Bytes that have not left, those of the frame that is being written among them.
         self.size = 0
         # When the write under way began, in the loop's time.
@@ -74,6 +92,19 @@ class Outbox:
         answer.stream = stream
         return answer
 
+    def event(self, stream: int, delivery: Delivery) -> None:
+        """An event of a subscription."""
+        waiting = self._events.get(id(delivery))
+        if waiting is not None:
+            waiting[1].streams.append(stream)
+            self.size += _STREAM_BYTES
+            self._parts[-1].size += _STREAM_BYTES
+            return
+        message = self.open(0, delivery.event.size).event
+        fill_event(message.event, delivery)
+        message.streams.append(stream)
+        self._events[id(delivery)] = delivery, message
+
     async def write(self, send: Callable[[Frame], Awaitable[None]]) -> None:
         """Send frames as they become ready, until cancelled."""
         loop = self._loop
@@ -98,6 +129,7 @@ class Outbox:
             await asyncio.shield(self._changed)
 
     def _take(self) -> _Part:
+        self._events.clear()
         part = self._parts.popleft()
         if not part.large:
             return part

@@ -156,8 +156,13 @@ class SessionService(session_service_pb2_grpc.SessionServiceServicer):
 
     def _leave(self, session: Session) -> None:
         session.break_off()
-        if self._sessions.get(session.terms.digest) is session:
-            del self._sessions[session.terms.digest]
+        digest = session.terms.digest
+        if self._sessions.get(digest) is session:
+            del self._sessions[digest]
+        if session.resumable and digest not in self._sessions:
+            shared = self._shared
+            self._broken.pop(digest, None)
+            self._broken[digest] = shared.node.loop.time() + shared.limits.connection_grace_s
 
     def _forget(self) -> None:
         """Drop the broken sessions whose connections are no longer kept."""

@@ -18,20 +18,33 @@ from google.protobuf.message import DecodeError
 from holdfast.v1 import session_service_pb2 as pb
 from holdfast_server.core import errors
 from holdfast_server.core.call import Answer
-from holdfast_server.core.errors import HoldfastError
+from holdfast_server.core.errors import HoldfastError, invalid
 from holdfast_server.core.ids import format_actor_id
 from holdfast_server.core.values import Value
 from holdfast_server.rpc.convert import status_of
+from holdfast_server.rpc.events import cursor_of
 from holdfast_server.rpc.retries import delay_s
 from holdfast_server.rpc.session.arriving import Arriving
 from holdfast_server.rpc.session.calls import CallStream, ItemStream
 from holdfast_server.rpc.session.chunks import Assembler, ChunkedTooLong, ChunksFull
+from holdfast_server.rpc.session.connections import ConnectionStream
 from holdfast_server.rpc.session.outbox import Outbox
 from holdfast_server.rpc.session.streams import OPENING, Kind, Streams, protocol_error
-from holdfast_server.rpc.session.terms import Terms, call_of
+from holdfast_server.rpc.session.subscriptions import SubscriptionStream
+from holdfast_server.rpc.session.terms import Terms, call_of, connect_of, subscribe_of
 
 if TYPE_CHECKING:
+    from holdfast_server.core.events import Cursor
     from holdfast_server.rpc.session.shared import Shared
+
+# More than any credit: what is taken from who must not send.
+_HELD: Final = 1 << 40
+
+
+class Held(Protocol):
+    """Whatever sends by credit."""
+
+    def grant(self, count: int) -> None: ...
 
 
 class Transport(Protocol):
@@ -73,6 +86,11 @@ class Session:
         self._heard = shared.node.loop.time()
         self._reading = True
         self._quiet: asyncio.Future[None] | None = None
+        # Whether something of it may go on in another session, once it is over.
+        self.resumable = False
+        # Subscriptions and connections that may send nothing until there is room.
+        self._held: list[Held] = []
+        self._releasing: asyncio.Task[None] | None = None
         self._timer = shared.node.loop.call_later(
             min(limits.session_idle_s, limits.session_stall_s), self._watch
         )
@@ -134,20 +152,52 @@ class Session:
             if which == "call":
                 once = bool(command.call.idempotency_key or command.call.number)
                 self._call(number, command.call)
+            elif which == "connect":
+                self._connect(number, command.connect)
             else:
-                raise HoldfastError(errors.NOT_ENABLED)
+                self._subscribe(number, command.subscribe)
         except HoldfastError as error:
             self.failed(number, error, once=once)
 
     def _call(self, number: int, said: pb.SessionCall) -> None:
         shared = self.shared
         call = call_of(said, self.terms, shared.convert, shared.node.loop.time())
+        connection = self._connection(said.connection) if said.connection else None
         if said.streaming:
-            stream: CallStream = ItemStream(number, self, call, self._window(said.window_bytes))
+            window = self._window(said.window_bytes)
+            stream: CallStream = ItemStream(number, self, call, connection, window)
         else:
-            stream = CallStream(number, self, call)
+            stream = CallStream(number, self, call, connection)
         self.streams.add(stream)
         stream.begin()
+
+    def _connect(self, number: int, said: pb.SessionConnect) -> None:
+        shared, window = self.shared, self._window(said.window_bytes)
+        now = shared.node.loop.time()
+        request = connect_of(said, self.terms, shared.convert, window, now)
+        stream = ConnectionStream(number, self, request)
+        self.streams.add(stream)
+        stream.begin()
+
+    def _subscribe(self, number: int, said: pb.SessionSubscribe) -> None:
+        window = self._window(said.window_bytes)
+        request = subscribe_of(said, self.terms, self.shared.convert, window)
+        connection = self._connection(said.connection) if said.connection else None
+        stream = SubscriptionStream(number, self, request)
+        self.streams.add(stream)
+        if connection is None:
+            stream.begin()
+        else:
+            connection.subscribe(stream)
+
+    def _connection(self, number: int) -> ConnectionStream:
+        stream = self.streams.get(number)
+        if isinstance(stream, ConnectionStream):
+            return stream
+        if stream is None:
+            # It may have ended while this was on its way.
+            raise HoldfastError(errors.CONNECTION_NOT_FOUND)
+        raise invalid("connection", f"{number} is a {stream.kind.value}")
 
     def _window(self, asked: int) -> int:
         limits = self.shared.limits
@@ -254,21 +304,34 @@ class Session:
             item.encoding = value.encoding  # type: ignore[assignment]
             item.data = value.data
 
-    def ended(self, number: int) -> None:
+    def ended(self, number: int, reason: str = "", cursor: Cursor | None = None) -> None:
         """A stream has ended, and nothing failed."""
         if self._end(number):
-            self.outbox.open(number, 0).end.SetInParent()
+            end = self.outbox.open(number, len(reason)).end
+            end.message = reason
+            if cursor is not None:
+                end.cursor.CopyFrom(cursor_of(cursor))
 
-    def failed(self, number: int, error: HoldfastError, *, once: bool = True) -> None:
-        """A stream has failed, or could not be opened."""
-        self._end(number)
-        if self.over:
+    def failed(
+        self,
+        number: int,
+        error: HoldfastError,
+        *,
+        once: bool = True,
+        cursor: Cursor | None = None,
+        known: bool = False,
+    ) -> None:
+        """A stream has failed, or could not be opened; one that is `known` was open, and
+        may have ended since."""
+        if (not self._end(number) and known) or self.over:
             return
         code, message, details = status_of(error, delay_s(error, once=once))
         end = self.outbox.open(number, len(message) + len(details)).end
         end.code = code.value[0]
         end.message = message
         end.details = details
+        if cursor is not None:
+            end.cursor.CopyFrom(cursor_of(cursor))
 
     def _end(self, number: int) -> bool:
         open_before = self.streams.end(number)
@@ -291,8 +354,33 @@ class Session:
         if not self.over:
             self.over = True
             self._timer.cancel()
-            for stream in self.streams.clear():
+            streams = self.streams.clear()
+            self.resumable = any(stream.resumable for stream in streams)
+            for stream in streams:
                 stream.broken()
+            if self._releasing is not None:
+                self._releasing.cancel()
+            self._give_back()
+
+    def hold_if_full(self, held: Held) -> None:
+        """Let nothing more come from there while too much waits for the transport: what
+        is stored is read again when there is room."""
+        if self.outbox.size <= self.shared.limits.session_send_bytes_max:
+            return
+        held.grant(-_HELD)
+        self._held.append(held)
+        if self._releasing is None:
+            self._releasing = self.shared.node.loop.create_task(self._release())
+
+    async def _release(self) -> None:
+        await self.outbox.at_most(self.shared.limits.session_send_bytes_max // 2)
+        self._releasing = None
+        self._give_back()
+
+    def _give_back(self) -> None:
+        held, self._held = self._held, []
+        for each in held:
+            each.grant(_HELD)
 
     def streams_end(self) -> None:
         """The server drains: streaming calls end at their next item."""

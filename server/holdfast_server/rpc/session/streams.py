@@ -67,6 +67,11 @@ class Stream:
     def broken(self) -> None:
         """The session has gone: nobody hears what becomes of it."""
 
+    @property
+    def resumable(self) -> bool:
+        """Whether it may go on in another session, should this one break."""
+        return False
+
     def streams_end(self) -> None:
         """The server drains and ends what would go on for long."""
 

@@ -10,11 +10,14 @@ from typing import Final
 
 from holdfast.v1 import session_service_pb2 as pb
 from holdfast_server.core import errors
-from holdfast_server.core.call import Call, CallKey, ClientKey
+from holdfast_server.core.call import Call, CallKey, ClientKey, Target
 from holdfast_server.core.errors import HoldfastError, invalid
+from holdfast_server.core.events import Connect, Subscribe
+from holdfast_server.core.ids import parse_actor_id
 from holdfast_server.core.trace import NO_TRACE, TraceContext, parse
 from holdfast_server.core.values import ENCODINGS, Encoding
 from holdfast_server.rpc.convert import Converter
+from holdfast_server.rpc.events import slow_reader_of, start_of
 from holdfast_server.rpc.session.resume import TOKEN_BYTES
 from holdfast_server.rpc.session.streams import protocol_error
 
@@ -22,6 +25,7 @@ PROTOCOL: Final = 1
 # Features of this server; a client names those that it needs.
 FEATURES: Final[tuple[str, ...]] = ()
 _CLIENT_ID_BYTES: Final = 16
+_UNNAMED: Final = Target()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,11 +76,17 @@ def encoding_of(hello: pb.SessionHello) -> int:
 
 
 def call_of(said: pb.SessionCall, terms: Terms, convert: Converter, now: float) -> Call:
-    """The Call of a SessionCall that names its actor."""
+    """The Call of a SessionCall; one on a connection gets its target from there."""
     if not said.action:
         raise invalid("action", "is required")
+    if said.connection:
+        target = _UNNAMED
+        if said.HasField("target") or said.HasField("params"):
+            raise invalid("connection", "not together with target or params")
+    else:
+        target = convert.target(terms.namespace, said.target)
     return Call(
-        target=convert.target(terms.namespace, said.target),
+        target=target,
         action=said.action,
         args=convert.arguments(said.args, "args"),
         kwargs=convert.arguments(said.kwargs, "kwargs"),
@@ -84,6 +94,45 @@ def call_of(said: pb.SessionCall, terms: Terms, convert: Converter, now: float) 
         key=_key(said, terms, convert),
         deadline=deadline_of(said.timeout_ms, now),
         trace=trace_of(said.traceparent, said.tracestate),
+        params=convert.params(said.params),
+    )
+
+
+def connect_of(
+    said: pb.SessionConnect, terms: Terms, convert: Converter, window: int, now: float
+) -> Connect:
+    """The Connect of a SessionConnect."""
+    resume = said.resume_connection_id
+    return Connect(
+        target=convert.target(terms.namespace, said.target),
+        params=convert.params(said.params),
+        session=terms.digest,
+        encoding=convert.accept(said.accept_encoding) or terms.accept,
+        window_bytes=window,
+        resume=parse_actor_id(resume, "resume_connection_id") if resume else None,
+        received=said.received_message,
+        deadline=deadline_of(said.timeout_ms, now),
+        trace=trace_of(said.traceparent, said.tracestate),
+    )
+
+
+def subscribe_of(
+    said: pb.SessionSubscribe, terms: Terms, convert: Converter, window: int
+) -> Subscribe:
+    """The Subscribe of a SessionSubscribe; one of a connection gets its target from there."""
+    if not said.connection:
+        target = convert.target(terms.namespace, said.target)
+    elif said.HasField("target"):
+        raise invalid("connection", "not together with target")
+    else:
+        target = _UNNAMED
+    return Subscribe(
+        target=target,
+        names=frozenset(said.names),
+        start=start_of(said),
+        encoding=convert.accept(said.accept_encoding) or terms.accept,
+        slow_reader=slow_reader_of(said),
+        window_bytes=window,
     )
 
 

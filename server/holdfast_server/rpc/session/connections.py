@@ -1,0 +1,200 @@
+"""Connections as streams of a session: opened, spoken on, ended by either side.
+
+What is sent behind a connection that is still being opened, a call or a subscription,
+waits for it. When the session breaks, its open connections are detached and may be
+resumed; one that was not open yet is given up, since its client never knew its id.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from holdfast_server.core import errors
+from holdfast_server.core.errors import HoldfastError
+from holdfast_server.core.ids import format_actor_id
+from holdfast_server.rpc.events import fill_payload
+from holdfast_server.rpc.guard import told
+from holdfast_server.rpc.session.streams import Kind, Stream
+from holdfast_server.runtime.deadline import Expiring
+
+if TYPE_CHECKING:
+    from holdfast_server.core.events import Connect, Message
+    from holdfast_server.rpc.session.session import Session
+    from holdfast_server.rpc.session.subscriptions import SubscriptionStream
+    from holdfast_server.runtime.readers import Link
+
+
+class ConnectionStream(Stream):
+    """A connection, and the Peer that its actor speaks to."""
+
+    __slots__ = (
+        "_broken",
+        "_cancelled",
+        "_link",
+        "_opened",
+        "_request",
+        "_session",
+        "_task",
+        "_waiting",
+        "connection_id",
+    )
+    kind = Kind.CONNECTION
+
+    def __init__(self, number: int, session: Session, request: Connect) -> None:
+        super().__init__(number)
+        self._session = session
+        self._request = request
+        self._link: Link | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._cancelled = self._broken = False
+        # Subscriptions that were sent before it was open.
+        self._waiting: list[SubscriptionStream] | None = []
+        self._opened: asyncio.Future[None] | None = None
+        # Once it is visible to its actor.
+        self.connection_id: bytes | None = None
+
+    def begin(self) -> None:
+        """Open it."""
+        self._task = self._session.shared.node.loop.create_task(self._open())
+
+    @property
+    def resumable(self) -> bool:
+        """Whether its client may go on with it in another session."""
+        return self._link is not None
+
+    async def link(self, deadline: float | None) -> Link:
+        """Wait until it is open; CONNECTION_NOT_FOUND when it will not be."""
+        while self._link is None:
+            if self._waiting is None:
+                raise HoldfastError(errors.CONNECTION_NOT_FOUND)
+            if self._opened is None:
+                self._opened = self._session.shared.node.loop.create_future()
+            async with Expiring(deadline):
+                await asyncio.shield(self._opened)
+        return self._link
+
+    def subscribe(self, stream: SubscriptionStream) -> None:
+        """Begin a subscription now, or once the connection is there."""
+        if self._link is not None:
+            stream.begin(self._link)
+        elif self._waiting is None:
+            stream.refuse(HoldfastError(errors.CONNECTION_NOT_FOUND))
+        else:
+            self._waiting.append(stream)
+
+    # The client's side
+
+    def cancel(self) -> None:
+        if self._cancelled:
+            return
+        self._cancelled = True
+        node = self._session.shared.node
+        if self._link is not None:
+            self._task = node.loop.create_task(self._disconnect(self._link))
+        elif self._task is not None:
+            self._task.cancel()
+
+    def credit(self, count: int) -> None:
+        if self._link is not None:
+            self._link.grant(count)
+
+    def acknowledge(self, message: int) -> None:
+        if self._link is not None:
+            self._link.acknowledge(message)
+
+    def broken(self) -> None:
+        self._broken = True
+        if self._cancelled:
+            return
+        if self._link is not None:
+            self._link.detach()
+        elif self._task is not None:
+            self._task.cancel()
+
+    async def _disconnect(self, link: Link) -> None:
+        failure: HoldfastError | None = None
+        try:
+            await link.disconnect("")
+        except Exception as error:
+            failure = told(error)
+        self.closed(link, failure, "")
+
+    async def _open(self) -> None:
+        failure: HoldfastError | None = None
+        link: Link | None = None
+        try:
+            if not self._cancelled:
+                link = await self._session.shared.node.connect(self._request, self)
+        except asyncio.CancelledError:
+            failure = HoldfastError(errors.CANCELLED)
+        except Exception as error:
+            failure = told(error)
+        link = self._link or link
+        if link is None:
+            self._over(failure or HoldfastError(errors.CANCELLED))
+        elif self._cancelled or (self._broken and failure is not None):
+            await self._disconnect(link)
+        elif self._broken:
+            link.detach()
+
+    # The actor's side
+
+    async def opening(self, link: Link) -> None:
+        """The client was let in: what it subscribed to comes before on_connect."""
+        self.connection_id = link.connection_id
+        waiting, self._waiting = self._waiting or [], []
+        for stream in waiting:
+            await stream.start(link, announce=False)
+            # It is told to the client when its connection is.
+            self._waiting.append(stream)
+
+    def connected(self, link: Link) -> None:
+        """It is open: tell the client, then what waited for it."""
+        self._link, self.connection_id = link, link.connection_id
+        if not self._session.over:
+            answer = self._session.outbox.open(self.number, 0).connected
+            answer.connection_id = format_actor_id(link.connection_id)
+            answer.actor_id = format_actor_id(link.actor_id)
+        waiting, self._waiting = self._waiting or [], None
+        for stream in waiting:
+            if stream.started:
+                stream.announce()
+            else:
+                stream.begin(link)
+        self._wake()
+
+    def message(self, link: Link, message: Message) -> None:
+        """A message of the actor."""
+        session = self._session
+        if session.over:
+            return
+        said = session.outbox.open(self.number, message.size).message
+        said.name = message.name
+        said.number = message.number
+        said.previous_number = message.previous
+        fill_payload(said.args, message.args)
+        session.hold_if_full(link)
+
+    def closed(self, link: Link, error: HoldfastError | None, reason: str) -> None:
+        """It is over."""
+        if error is not None:
+            self._over(error)
+            return
+        self._end_waiting()
+        self._session.ended(self.number, reason)
+
+    def _over(self, error: HoldfastError) -> None:
+        self._end_waiting()
+        self._session.failed(self.number, error, once=True, known=True)
+
+    def _end_waiting(self) -> None:
+        waiting, self._waiting = self._waiting or [], None
+        for stream in waiting:
+            stream.refuse(HoldfastError(errors.CONNECTION_NOT_FOUND))
+        self._link = None
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._opened is not None and not self._opened.done():
+            self._opened.set_result(None)

@@ -1,0 +1,122 @@
+"""Subscriptions as streams of a session: events as they come, bounded by credit."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from holdfast_server.core import errors
+from holdfast_server.core.call import Target
+from holdfast_server.core.errors import HoldfastError
+from holdfast_server.rpc.events import cursor_of
+from holdfast_server.rpc.guard import told
+from holdfast_server.rpc.session.streams import Kind, Stream
+
+if TYPE_CHECKING:
+    from holdfast_server.core.events import Cursor, Delivery, Subscribe
+    from holdfast_server.rpc.session.session import Session
+    from holdfast_server.runtime.readers import Link, Subscription
+
+
+class SubscriptionStream(Stream):
+    """A subscription, and the Reader that it is told to."""
+
+    __slots__ = ("_at", "_owed", "_request", "_session", "_subscription", "_task", "_told")
+    kind = Kind.SUBSCRIPTION
+
+    def __init__(self, number: int, session: Session, request: Subscribe) -> None:
+        super().__init__(number)
+        self._session = session
+        self._request = request
+        self._subscription: Subscription | None = None
+        self._task: asyncio.Task[None] | None = None
+        # Where it started, and whether the client knows.
+        self._at: Cursor | None = None
+        self._told = False
+        # Credit that came before it was there.
+        self._owed = 0
+
+    @property
+    def started(self) -> bool:
+        """Whether it is, or was, there."""
+        return self._subscription is not None
+
+    def begin(self, link: Link | None = None) -> None:
+        """Start it, for a connection if it is of one."""
+        self._task = self._session.shared.node.loop.create_task(self.start(link))
+
+    async def start(self, link: Link | None, *, announce: bool = True) -> None:
+        """Start it; a failure ends it."""
+        session, request = self._session, self._request
+        if link is not None:
+            request.target, request.connection = Target(address=link.address), link.connection_id
+        if session.over or session.streams.get(self.number) is not self:
+            return
+        try:
+            subscription = await session.shared.node.subscribe(request, self)
+        except asyncio.CancelledError:
+            self.refuse(HoldfastError(errors.CANCELLED))
+            raise
+        except Exception as error:
+            self.refuse(told(error))
+            return
+        if session.over or session.streams.get(self.number) is not self:
+            subscription.close()
+            return
+        self._subscription = subscription
+        self._at = subscription.cursor
+        if announce:
+            self.announce()
+        if self._owed:
+            subscription.grant(self._owed)
+
+    def announce(self) -> None:
+        """Tell the client where it starts, once."""
+        if not self._told and self._at is not None and not self._session.over:
+            self._told = True
+            answer = self._session.outbox.open(self.number, 0)
+            answer.subscribed.cursor.CopyFrom(cursor_of(self._at))
+
+    def refuse(self, error: HoldfastError) -> None:
+        """It never started."""
+        self._session.failed(self.number, error, known=True)
+
+    # The client's side
+
+    def cancel(self) -> None:
+        cursor = None
+        if self._subscription is not None:
+            cursor = self._subscription.cursor
+            self._subscription.close()
+        self._session.ended(self.number, cursor=cursor)
+
+    def credit(self, count: int) -> None:
+        if self._subscription is not None:
+            self._subscription.grant(count)
+        else:
+            self._owed += count
+
+    def broken(self) -> None:
+        if self._subscription is not None:
+            self._subscription.close()
+
+    # The actor's side
+
+    def deliver(self, subscription: Subscription, delivery: Delivery) -> None:
+        """An event."""
+        session = self._session
+        if session.over:
+            return
+        self.announce()
+        session.outbox.event(self.number, delivery)
+        session.hold_if_full(subscription)
+
+    def moved(self, subscription: Subscription) -> None:
+        """Its cursor went on."""
+        if not self._session.over:
+            answer = self._session.outbox.open(self.number, 0)
+            answer.subscribed.cursor.CopyFrom(cursor_of(subscription.cursor))
+
+    def ended(self, subscription: Subscription, error: HoldfastError) -> None:
+        """The server ended it."""
+        self._session.failed(self.number, error, cursor=subscription.cursor, known=True)
