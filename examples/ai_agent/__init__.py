@@ -1,0 +1,1 @@
+"""An agent that streams its answers, uses tools and remembers."""

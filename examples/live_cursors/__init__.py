@@ -1,0 +1,1 @@
+"""Cursors of several people on one canvas, and what they draw."""
