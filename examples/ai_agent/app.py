@@ -48,7 +48,7 @@ class Agent(Actor[Conversation]):
     """The agent of one user."""
 
     state = Conversation
-    events = {"token": Event(str, ephemeral=True), "answer": Event(str)}
+    emits = {"token": Event(str, ephemeral=True), "answer": Event(str)}
 
     @action
     async def ask(self, c: Context[Conversation], prompt: str) -> AsyncIterator[Part]:

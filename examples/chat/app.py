@@ -79,7 +79,7 @@ Chat = Context[Room, Visitor]
 class ChatRoom(Actor[Room, Visitor]):
     """One room: its members send messages, everyone reads them."""
 
-    events = {
+    emits = {
         "message": Event(Message),
         "joined": Event(str),
         "left": Event(str),

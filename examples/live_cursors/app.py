@@ -48,7 +48,7 @@ class Canvas(Actor[Drawing, Painter]):
     """One canvas."""
 
     state = Drawing
-    events = {
+    emits = {
         "cursor": Event(str, int, int, ephemeral=True),
         "gone": Event(str, ephemeral=True),
         "shape": Event(Shape),
@@ -61,9 +61,7 @@ class Canvas(Actor[Drawing, Painter]):
             raise UserError(f"a name has at most {NAME_CHARS_MAX} characters", code="bad_name")
         return Painter(name)
 
-    async def on_disconnect(
-        self, c: Context[Drawing, Painter], conn: Connection[Painter]
-    ) -> None:
+    async def on_disconnect(self, c: Context[Drawing, Painter], conn: Connection[Painter]) -> None:
         """The cursor disappears."""
         if conn.state.name:
             c.broadcast("gone", conn.state.name)
