@@ -256,7 +256,7 @@ class Lounge(Actor[Seen, Visitor]):
     """Broadcasts who comes and goes, to friends."""
 
     state = Seen
-    emits = {"joined": Event(str, can_subscribe=_is_friend), "left": Event(str)}  # noqa: RUF012
+    emits = {"joined": Event(str, can_subscribe=_is_friend), "left": Event(str)}
 
     async def create_conn_state(self, c: Context[Seen, Visitor], params: dict[str, Any]) -> Visitor:
         return Visitor(params["name"])

@@ -113,8 +113,8 @@ class Bare(Actor):
 
 
 class Shared(Actor[dict[str, list[int]]]):
-    state = {"numbers": []}  # noqa: RUF012 - a value, copied for each actor
-    vars = {"seen": []}  # noqa: RUF012
+    state = {"numbers": []}
+    vars = {"seen": []}
 
     @action
     async def add(self, c: Context[dict[str, list[int]]], number: int) -> list[Any]:

@@ -89,11 +89,11 @@ class Models(Kinds):
 
 
 class Dicts(Kinds):
-    state = {"list": [1]}  # noqa: RUF012
+    state = {"list": [1]}
 
 
 class Lists(Kinds):
-    state = [7]  # noqa: RUF012
+    state = [7]
 
 
 class Numbers(Kinds):
@@ -173,7 +173,7 @@ class Strict(Actor[Exact]):
 
 
 class Watcher(Actor[dict[str, Any]]):
-    state = {"calls": 0, "sum": 0, "parts": []}  # noqa: RUF012
+    state = {"calls": 0, "sum": 0, "parts": []}
     vars = list
 
     def on_state_change(self, c: Context[Any], state: dict[str, Any]) -> None:

@@ -136,7 +136,7 @@ class Teller(Actor[Room]):
     def may_listen(self, c: Context[Room]) -> bool:
         return c.state.topic == "open"
 
-    emits = {  # noqa: RUF012 - as users write it
+    emits = {
         "told": Event(str, int, retention_s=60, can_subscribe=may_listen),
         "typing": Event(bool, ephemeral=True),
     }
