@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import os
 import sys
 from collections.abc import AsyncIterator
@@ -109,7 +110,5 @@ if __name__ == "__main__":
     parser.add_argument("organisation", nargs="?", default="org-acme")
     parser.add_argument("room", nargs="?", default="general")
     options = parser.parse_args()
-    try:
+    with contextlib.suppress(KeyboardInterrupt):
         asyncio.run(main(options.user, options.organisation, options.room))
-    except KeyboardInterrupt:
-        pass
