@@ -87,6 +87,24 @@ REASONS: Final[Mapping[str, Reason]] = MappingProxyType(
             "session", "too_many_streams", "RESOURCE_EXHAUSTED", True
         ),
         "ACTOR_STOPPING": Reason("actor", "stopping", "UNAVAILABLE", True),
+        "SCHEDULE_INVALID_TIME": Reason("schedule", "invalid_time", "INVALID_ARGUMENT"),
+        "SCHEDULE_INVALID_CRON_EXPRESSION": Reason(
+            "schedule", "invalid_cron_expression", "INVALID_ARGUMENT"
+        ),
+        "SCHEDULE_INVALID_TIMEZONE": Reason("schedule", "invalid_timezone", "INVALID_ARGUMENT"),
+        "SCHEDULE_INVALID_NAME": Reason("schedule", "invalid_name", "INVALID_ARGUMENT"),
+        "SCHEDULE_INVALID_INTERVAL": Reason("schedule", "invalid_interval", "INVALID_ARGUMENT"),
+        "SCHEDULE_INVALID_MAX_HISTORY": Reason(
+            "schedule", "invalid_max_history", "INVALID_ARGUMENT"
+        ),
+        "SCHEDULE_INVALID_POLICY": Reason("schedule", "invalid_policy", "INVALID_ARGUMENT"),
+        "MAX_SCHEDULES_EXCEEDED": Reason(
+            "schedule", "max_schedules_exceeded", "RESOURCE_EXHAUSTED"
+        ),
+        "SCHEDULE_NOT_FOUND": Reason("schedule", "not_found", "NOT_FOUND"),
+        "SCHEDULE_INTERRUPTED": Reason("schedule", "interrupted", "ABORTED"),
+        "SCHEDULE_CANCELLED": Reason("schedule", "cancelled", "CANCELLED"),
+        "KV_INVALID_TTL": Reason("kv", "invalid_ttl", "INVALID_ARGUMENT"),
     }
 )
 """Every reason of the catalogue by its name."""

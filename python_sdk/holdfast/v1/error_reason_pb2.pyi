@@ -245,6 +245,54 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The actor is going to sleep or stops, and this was asked of what ends with
     it; nothing ran. [UNAVAILABLE] actor.stopping, with RetryInfo.
     """
+    ERROR_REASON_SCHEDULE_INVALID_TIME: _ErrorReason.ValueType  # 70
+    """The time of a schedule is no time, has no time zone, or is after the year
+    9999. [INVALID_ARGUMENT] schedule.invalid_time; metadata: field.
+    """
+    ERROR_REASON_SCHEDULE_INVALID_CRON_EXPRESSION: _ErrorReason.ValueType  # 71
+    """The cron expression has not five fields, is malformed, or is never due.
+    [INVALID_ARGUMENT] schedule.invalid_cron_expression; metadata: field.
+    """
+    ERROR_REASON_SCHEDULE_INVALID_TIMEZONE: _ErrorReason.ValueType  # 72
+    """The time zone is not in the IANA database. [INVALID_ARGUMENT]
+    schedule.invalid_timezone; metadata: field.
+    """
+    ERROR_REASON_SCHEDULE_INVALID_NAME: _ErrorReason.ValueType  # 73
+    """The name of a cron job is not of 1 to 128 bytes. [INVALID_ARGUMENT]
+    schedule.invalid_name; metadata: field, limit.
+    """
+    ERROR_REASON_SCHEDULE_INVALID_INTERVAL: _ErrorReason.ValueType  # 74
+    """The interval is none, or shorter than its limit. [INVALID_ARGUMENT]
+    schedule.invalid_interval; metadata: field, limit.
+    """
+    ERROR_REASON_SCHEDULE_INVALID_MAX_HISTORY: _ErrorReason.ValueType  # 75
+    """More runs would be kept of a job, or of all jobs of the actor, than may be.
+    [INVALID_ARGUMENT] schedule.invalid_max_history; metadata: field, limit.
+    """
+    ERROR_REASON_SCHEDULE_INVALID_POLICY: _ErrorReason.ValueType  # 76
+    """An option of the schedule is unknown or out of range. [INVALID_ARGUMENT]
+    schedule.invalid_policy; metadata: field.
+    """
+    ERROR_REASON_MAX_SCHEDULES_EXCEEDED: _ErrorReason.ValueType  # 77
+    """The actor has too many schedules. [RESOURCE_EXHAUSTED]
+    schedule.max_schedules_exceeded; metadata: limit.
+    """
+    ERROR_REASON_SCHEDULE_NOT_FOUND: _ErrorReason.ValueType  # 78
+    """There is no such schedule: it has fired, was cancelled, or never was.
+    [NOT_FOUND] schedule.not_found.
+    """
+    ERROR_REASON_SCHEDULE_INTERRUPTED: _ErrorReason.ValueType  # 79
+    """In histories and dead letters: the fire committed in its middle and was cut
+    short by a crash; it is not run again. [ABORTED] schedule.interrupted.
+    """
+    ERROR_REASON_SCHEDULE_CANCELLED: _ErrorReason.ValueType  # 80
+    """The schedule was cancelled by an interleaved turn while it ran; the turn was
+    rolled back. [CANCELLED] schedule.cancelled.
+    """
+    ERROR_REASON_KV_INVALID_TTL: _ErrorReason.ValueType  # 81
+    """The time to live of a KV entry is none, or too long. [INVALID_ARGUMENT]
+    kv.invalid_ttl; metadata: field.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Every error carries a google.rpc.ErrorInfo with domain "holdfast.dev" and, as
@@ -489,5 +537,53 @@ session.too_many_streams, with RetryInfo; metadata: limit.
 ERROR_REASON_ACTOR_STOPPING: ErrorReason.ValueType  # 60
 """The actor is going to sleep or stops, and this was asked of what ends with
 it; nothing ran. [UNAVAILABLE] actor.stopping, with RetryInfo.
+"""
+ERROR_REASON_SCHEDULE_INVALID_TIME: ErrorReason.ValueType  # 70
+"""The time of a schedule is no time, has no time zone, or is after the year
+9999. [INVALID_ARGUMENT] schedule.invalid_time; metadata: field.
+"""
+ERROR_REASON_SCHEDULE_INVALID_CRON_EXPRESSION: ErrorReason.ValueType  # 71
+"""The cron expression has not five fields, is malformed, or is never due.
+[INVALID_ARGUMENT] schedule.invalid_cron_expression; metadata: field.
+"""
+ERROR_REASON_SCHEDULE_INVALID_TIMEZONE: ErrorReason.ValueType  # 72
+"""The time zone is not in the IANA database. [INVALID_ARGUMENT]
+schedule.invalid_timezone; metadata: field.
+"""
+ERROR_REASON_SCHEDULE_INVALID_NAME: ErrorReason.ValueType  # 73
+"""The name of a cron job is not of 1 to 128 bytes. [INVALID_ARGUMENT]
+schedule.invalid_name; metadata: field, limit.
+"""
+ERROR_REASON_SCHEDULE_INVALID_INTERVAL: ErrorReason.ValueType  # 74
+"""The interval is none, or shorter than its limit. [INVALID_ARGUMENT]
+schedule.invalid_interval; metadata: field, limit.
+"""
+ERROR_REASON_SCHEDULE_INVALID_MAX_HISTORY: ErrorReason.ValueType  # 75
+"""More runs would be kept of a job, or of all jobs of the actor, than may be.
+[INVALID_ARGUMENT] schedule.invalid_max_history; metadata: field, limit.
+"""
+ERROR_REASON_SCHEDULE_INVALID_POLICY: ErrorReason.ValueType  # 76
+"""An option of the schedule is unknown or out of range. [INVALID_ARGUMENT]
+schedule.invalid_policy; metadata: field.
+"""
+ERROR_REASON_MAX_SCHEDULES_EXCEEDED: ErrorReason.ValueType  # 77
+"""The actor has too many schedules. [RESOURCE_EXHAUSTED]
+schedule.max_schedules_exceeded; metadata: limit.
+"""
+ERROR_REASON_SCHEDULE_NOT_FOUND: ErrorReason.ValueType  # 78
+"""There is no such schedule: it has fired, was cancelled, or never was.
+[NOT_FOUND] schedule.not_found.
+"""
+ERROR_REASON_SCHEDULE_INTERRUPTED: ErrorReason.ValueType  # 79
+"""In histories and dead letters: the fire committed in its middle and was cut
+short by a crash; it is not run again. [ABORTED] schedule.interrupted.
+"""
+ERROR_REASON_SCHEDULE_CANCELLED: ErrorReason.ValueType  # 80
+"""The schedule was cancelled by an interleaved turn while it ran; the turn was
+rolled back. [CANCELLED] schedule.cancelled.
+"""
+ERROR_REASON_KV_INVALID_TTL: ErrorReason.ValueType  # 81
+"""The time to live of a KV entry is none, or too long. [INVALID_ARGUMENT]
+kv.invalid_ttl; metadata: field.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

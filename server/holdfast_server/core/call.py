@@ -54,6 +54,8 @@ class Call:
     trace: TraceContext = NO_TRACE
     # The outbox row this call delivers: sender id and number.
     sent: tuple[bytes, int] | None = None
+    # The fire (opaque to the core) of a schedule that this call is.
+    fire: object | None = field(default=None, repr=False)
     # The connection this call is made on (16 bytes), or the parameters of the one that it is.
     connection: bytes | None = None
     params: Value | None = None
@@ -61,6 +63,11 @@ class Call:
     # makes it, also where that has no turn.
     origin: object | None = field(default=None, repr=False)
     caller: object | None = field(default=None, repr=False)
+
+    @property
+    def has_client(self) -> bool:
+        """Whether somebody called: not the outbox, and no timer."""
+        return self.sent is None and self.fire is None
 
     @property
     def result_encoding(self) -> int:

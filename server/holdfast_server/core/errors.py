@@ -10,26 +10,12 @@ together by `tests/unit/test_error_catalogue.py`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
 
+from holdfast_server.core import timer_reasons
+from holdfast_server.core.reason import Reason as Reason
+
 DOMAIN: Final = "holdfast.dev"
-
-
-@dataclass(frozen=True, slots=True)
-class Reason:
-    """One entry of the catalogue.
-
-    `retry_after_s` is set for failures of which nothing ran and which pass by
-    themselves: the answer then carries RetryInfo.
-    """
-
-    reason: str
-    group: str
-    code: str
-    status: str
-    message: str
-    retry_after_s: float | None = None
 
 
 def _table(*rows: Reason) -> Mapping[str, Reason]:
@@ -408,6 +394,19 @@ ACTOR_STOPPING = Reason(
     "the actor is going to sleep; nothing ran",
     retry_after_s=0.1,
 )
+
+SCHEDULE_INVALID_TIME = timer_reasons.SCHEDULE_INVALID_TIME
+SCHEDULE_INVALID_CRON_EXPRESSION = timer_reasons.SCHEDULE_INVALID_CRON_EXPRESSION
+SCHEDULE_INVALID_TIMEZONE = timer_reasons.SCHEDULE_INVALID_TIMEZONE
+SCHEDULE_INVALID_NAME = timer_reasons.SCHEDULE_INVALID_NAME
+SCHEDULE_INVALID_INTERVAL = timer_reasons.SCHEDULE_INVALID_INTERVAL
+SCHEDULE_INVALID_MAX_HISTORY = timer_reasons.SCHEDULE_INVALID_MAX_HISTORY
+SCHEDULE_INVALID_POLICY = timer_reasons.SCHEDULE_INVALID_POLICY
+MAX_SCHEDULES_EXCEEDED = timer_reasons.MAX_SCHEDULES_EXCEEDED
+SCHEDULE_NOT_FOUND = timer_reasons.SCHEDULE_NOT_FOUND
+SCHEDULE_INTERRUPTED = timer_reasons.SCHEDULE_INTERRUPTED
+SCHEDULE_CANCELLED = timer_reasons.SCHEDULE_CANCELLED
+KV_INVALID_TTL = timer_reasons.KV_INVALID_TTL
 
 CATALOGUE: Final[Mapping[str, Reason]] = _table(
     *(value for value in list(globals().values()) if isinstance(value, Reason))

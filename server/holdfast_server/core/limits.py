@@ -169,3 +169,32 @@ class Limits:
     # first try. Beyond, and after a try that failed: STORE_UNAVAILABLE.
     store_reopen_s: float = 0.5
     store_wait_s: float = 1.0
+
+    # Schedules of one actor, one-shot and recurring. Beyond: MAX_SCHEDULES_EXCEEDED.
+    schedules_max: int = 1000
+    # Arguments of one schedule, encoded. Beyond: MESSAGE_INCOMING_TOO_LONG.
+    schedule_args_bytes_max: int = 64 << 10
+    # The shortest interval of c.cron.every. Beyond: SCHEDULE_INVALID_INTERVAL.
+    schedule_interval_min_s: float = 5.0
+    # Runs kept of one recurring schedule, and of all of one actor together. Beyond:
+    # SCHEDULE_INVALID_MAX_HISTORY.
+    schedule_history_max: int = 1000
+    schedule_history_actor_max: int = 10_000
+    # Missed ticks that `missed="run_all"` may run. Beyond: SCHEDULE_INVALID_POLICY.
+    schedule_catch_up_max: int = 1000
+    # Dead letters of schedules kept per actor; the oldest is dropped and logged beyond.
+    schedule_dead_max: int = 1000
+    # Lateness from which a tick counts as missed.
+    schedule_late_s: float = 60.0
+    # Actors whose timers fire at once in the whole server; others wait on disk.
+    timers_in_flight_max: int = 256
+    # Tries of one fire before it is given up, and the backoff between; a schedule may
+    # say others.
+    timer_attempts_max: int = 8
+    timer_backoff_s: float = 1.0
+    timer_backoff_max_s: float = 300.0
+    # The longest time between two looks at the wall clock while timers are pending: how
+    # late they fire when it was put forward.
+    timer_clock_check_s: float = 10.0
+    # Expired KV entries that are deleted at once.
+    kv_expire_batch_max: int = 256

@@ -50,6 +50,8 @@ class Cause(Enum):
     CALL = "call"
     # The outbox delivers it, maybe much later.
     SEND = "send"
+    # A schedule that the turn made is due, maybe much later, and maybe again and again.
+    TIMER = "timer"
     # Code that outlives its turn opened a turn of its own.
     SPAWN = "spawn"
 

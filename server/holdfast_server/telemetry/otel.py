@@ -94,8 +94,9 @@ class OtelObserver(Observer):
         cause = turn.cause
         origin = _span_context(turn.trace, remote=cause is not Cause.CALL)
         # A turn of its own may come any time after the one that its code was started
-        # in, and again and again: it begins a trace, which a link ties to the other.
-        parent = None if cause is Cause.SPAWN else origin
+        # in, and again and again, as may that of a timer: it begins a trace, which a
+        # link ties to the other.
+        parent = None if cause in (Cause.SPAWN, Cause.TIMER) else origin
         if parent is not None and self._maker.decided(parent):
             turn.span = NonRecordingSpan(parent)
             return
