@@ -16,6 +16,7 @@ from holdfast.errors import (
 from holdfast.event import Event
 from holdfast.events import DeliveredEvent, EventsTrimmed
 from holdfast.registry import Registry, setup
+from holdfast.schedule import Fire, Run, Schedule
 from holdfast.tls import TlsConfig
 
 __all__ = [
@@ -33,10 +34,13 @@ __all__ = [
     "EncodeError",
     "Event",
     "EventsTrimmed",
+    "Fire",
     "HoldfastError",
     "Kv",
     "RegistrationError",
     "Registry",
+    "Run",
+    "Schedule",
     "TlsConfig",
     "UserError",
     "action",

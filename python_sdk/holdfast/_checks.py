@@ -183,6 +183,10 @@ def is_positive(value: Any) -> bool:
     return _is_number(value) and value > 0
 
 
+def _is_lifetime(value: Any) -> bool:
+    return _is_number(value) and 1 <= value <= 1e10
+
+
 def _is_count(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
@@ -195,6 +199,7 @@ _CHECKS: Final[dict[str, tuple[Callable[[Any], bool], str]]] = {
     "interleave": (lambda v: isinstance(v, bool), "True or False"),
     "reentrant": (lambda v: isinstance(v, bool), "True or False"),
     "durability": (lambda v: v in ("synced", "buffered"), "'synced' or 'buffered'"),
+    "state_ttl_s": (lambda v: v is None or _is_lifetime(v), "1 to 1e10 seconds, or None"),
     "mailbox_max": (lambda v: v is None or _is_count(v), "an integer from 1, or None"),
     "hibernate_connections": (lambda v: isinstance(v, bool), "True or False"),
 }

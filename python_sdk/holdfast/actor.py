@@ -222,6 +222,8 @@ class Actor(Generic[S, C]):
     - `reentrant` (False): a call that comes back to the actor it began at runs at once.
     - `durability` ("synced"): "buffered" answers before the disk has it.
     - `hibernate_connections` (True): open connections do not keep the actor in memory.
+    - `state_ttl_s` (None): seconds without a change of the state after which the actor is
+      destroyed.
     """
 
     sleep_timeout_s: ClassVar[float] = 30
@@ -233,6 +235,7 @@ class Actor(Generic[S, C]):
     durability: ClassVar[Durability] = "synced"
     mailbox_max: ClassVar[int | None] = None
     hibernate_connections: ClassVar[bool] = True
+    state_ttl_s: ClassVar[float | None] = None
 
     if TYPE_CHECKING:
         # A class, called for each new actor, or a value, copied for each.
@@ -396,5 +399,6 @@ OPTIONS = frozenset(
         "durability",
         "mailbox_max",
         "hibernate_connections",
+        "state_ttl_s",
     }
 )

@@ -14,12 +14,13 @@ import logging
 import random
 from collections.abc import Awaitable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeAlias
 
 from typing_extensions import TypeVar
 
 from holdfast.connection import Connection, ConnectionHost, Connections
+from holdfast.schedule import Crons, Fire, ScheduleHost, Schedules
 
 if TYPE_CHECKING:
     from holdfast.client import BaseClient
@@ -69,12 +70,16 @@ class Host(ConnectionHost, Protocol):
     def keep_awake(self, awaitable: Awaitable[R]) -> Awaitable[R]: ...
     def wait_until(self, awaitable: Awaitable[Any]) -> None: ...
     async def kv_get(self, keys: list[bytes]) -> list[str | bytes | None]: ...
-    async def kv_put(self, entries: list[tuple[bytes, str | bytes]]) -> None: ...
+    async def kv_put(
+        self, entries: list[tuple[bytes, str | bytes]], ttl: float | timedelta | None = None
+    ) -> None: ...
     async def kv_delete(self, keys: list[bytes]) -> None: ...
     async def kv_delete_range(self, start: bytes, end: bytes) -> None: ...
     async def kv_scan(
         self, start: bytes, end: bytes | None, limit: int | None, reverse: bool
     ) -> list[tuple[bytes, str | bytes]]: ...
+    @property
+    def schedules(self) -> ScheduleHost: ...
 
 
 class AbortSignal:
@@ -107,7 +112,8 @@ class Kv:
     or bytes (at most 128 KiB) and come back as what was put. Order is that of
     the keys' bytes. Reads see the turn's own writes. Limits and their errors:
     `kv.key_too_large`, `kv.value_too_large`, `kv.batch_too_large` (128 keys,
-    976 KiB), `kv.storage_full` (1 GiB an actor).
+    976 KiB), `kv.storage_full` (1 GiB an actor). An entry that was put with `ttl` is gone
+    for every reader when that time is over (`kv.invalid_ttl` for what is no length of time).
     """
 
     __slots__ = ("_host",)
@@ -123,13 +129,20 @@ class Kv:
         """The values of `keys` in their order, None for those that are absent."""
         return await self._host.kv_get([_key(key) for key in keys])
 
-    async def put(self, key: str | bytes, value: str | bytes) -> None:
-        """Store `value` under `key`."""
-        await self._host.kv_put([(_key(key), value)])
+    async def put(
+        self, key: str | bytes, value: str | bytes, *, ttl: float | timedelta | None = None
+    ) -> None:
+        """Store `value` under `key`, until it is put again, or for `ttl` seconds."""
+        await self._host.kv_put([(_key(key), value)], ttl)
 
-    async def put_batch(self, entries: Mapping[str, str | bytes] | Mapping[bytes, bytes]) -> None:
-        """Store several entries."""
-        await self._host.kv_put([(_key(key), value) for key, value in entries.items()])
+    async def put_batch(
+        self,
+        entries: Mapping[str, str | bytes] | Mapping[bytes, bytes],
+        *,
+        ttl: float | timedelta | None = None,
+    ) -> None:
+        """Store several entries, each as `put` does."""
+        await self._host.kv_put([(_key(key), value) for key, value in entries.items()], ttl)
 
     async def delete(self, key: str | bytes) -> None:
         """Delete `key`; nothing happens when it is absent."""
@@ -239,6 +252,22 @@ class Context(Generic[S, C]):
         if self._kv is None:
             self._kv = Kv(self._host)
         return self._kv
+
+    @property
+    def schedule(self) -> Schedules:
+        """One-shot timers of the actor: `after`, `at`, `get`, `list`, `cancel`."""
+        return Schedules(self._host.schedules)
+
+    @property
+    def cron(self) -> Crons:
+        """Recurring timers of the actor: `set`, `every`, `get`, `list`, `delete`, `pause`,
+        `resume`, `history`."""
+        return Crons(self._host.schedules)
+
+    @property
+    def fire(self) -> Fire | None:
+        """The fire of a schedule that this turn is; None in any other turn."""
+        return self._host.schedules.fire
 
     @property
     def client(self) -> BaseClient:

@@ -112,6 +112,7 @@ class ActorType:
         self.durability: Durability = cls.durability
         self.mailbox_max: int | None = cls.mailbox_max
         self.events: Mapping[str, EventSpec] = types.MappingProxyType(collect_events(cls))
+        self.state_ttl_s: float | None = cls.state_ttl_s
         self.actions: Mapping[str, ActionSpec] = types.MappingProxyType(collect_actions(cls))
         self._hooks = frozenset(
             hook for hook in HOOKS if getattr(cls, hook) is not getattr(Actor, hook)
@@ -121,6 +122,8 @@ class ActorType:
         self.has_vars: bool = getattr(cls, "vars", None) is not None
         self.state_codec: StateCodec | None = self._make_codec()
         self.conn_codec: StateCodec | None = self._make_conn_codec()
+        if self.state_ttl_s is not None and self.state_codec is None:
+            raise refusal(cls, "state_ttl_s", "the class defines no state that could expire")
         self._input: Any = self._input_type()
         try:
             self._input_decoder = payload.decoder(self._input)

@@ -111,6 +111,11 @@ class Ledger(Actor[Book]):
         c.send(Ledger, [target], act, tag)
 
     @action
+    async def later(self, c: Context[Book], delay: float, act: str, tag: int) -> None:
+        """Do something by a timer."""
+        c.schedule.after(delay, act, tag)
+
+    @action
     async def receive(self, c: Context[Book], message: str) -> None:
         c.state.messages.append(message)
 

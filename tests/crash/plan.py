@@ -40,6 +40,9 @@ class Kind(StrEnum):
     SETTLE = "settle"
     # The first commit in the middle of a keyed turn.
     STARTED = "started"
+    # A timer that is set, and one that fires: its effect is in the same batch.
+    TIMER = "timer"
+    FIRE = "fire"
     CREATE = "create"
     DESTROY = "destroy"
 

@@ -28,6 +28,8 @@ _KINDS = {
     (PUT, keys.Kind.OUTBOX): Kind.SEND,
     (PUT, keys.Kind.INBOX): Kind.DELIVERY,
     (DELETE, keys.Kind.OUTBOX): Kind.SETTLE,
+    (PUT, keys.Kind.TIMER): Kind.TIMER,
+    (DELETE, keys.Kind.TIMER): Kind.FIRE,
     (PUT, keys.Kind.DIRECTORY): Kind.CREATE,
     (DELETE, keys.Kind.DIRECTORY): Kind.DESTROY,
 }

@@ -92,6 +92,11 @@ class Relay(Actor[Seen]):
         asyncio.get_running_loop().create_task(self._work(c))
         return trace_of(c)
 
+    @action
+    async def work_later(self, c: Context[Seen]) -> str:
+        c.schedule.after(0, "note")
+        return trace_of(c)
+
     async def _work(self, c: Context[Seen]) -> None:
         async with c.turn():
             c.state.traces.append(trace_of(c))

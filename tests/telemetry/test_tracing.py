@@ -237,6 +237,21 @@ async def test_a_turn_of_its_own_begins_a_trace_that_is_linked(
     assert own.links == [(TRACE_ID, starter.span_id, {names.LINK_KIND: "spawn"})]
 
 
+async def test_a_fire_begins_a_trace_that_is_linked_to_the_turn_that_set_it(
+    collector: Collector, start: Start
+) -> None:
+    _, client = await start()
+    with caller():
+        await client.get_or_create(Relay, ["a"]).work_later()
+    (fire,) = await asyncio.to_thread(collector.wait_for, "turn relay/note")
+    (rpc,) = await asyncio.to_thread(collector.wait_for, INVOKE)
+
+    starter = collector.below(rpc, "turn relay/work_later")
+    assert (fire.trace_id != TRACE_ID, fire.parent_id) == (True, "")
+    assert fire.links == [(TRACE_ID, starter.span_id, {names.LINK_KIND: "timer"})]
+    assert fire.attributes[names.TURN_CAUSE] == "timer"
+
+
 async def test_a_deadline_and_a_lost_caller_are_told_apart(
     collector: Collector, start: Start
 ) -> None:

@@ -23,9 +23,11 @@ from holdfast_server.core.mailbox import Mailbox, MailboxFull, Mode
 from holdfast_server.core.values import Durability, Value
 from holdfast_server.core.waits import find_cycle
 from holdfast_server.runtime import background
+from holdfast_server.runtime.agenda import put_destruction
 from holdfast_server.runtime.background import Background
 from holdfast_server.runtime.connections import has_rows
 from holdfast_server.runtime.deadline import Expiring
+from holdfast_server.runtime.expiry import expires_at_ms
 from holdfast_server.runtime.runners.api import ActorInfo, Instance
 from holdfast_server.runtime.starting import start_actor
 from holdfast_server.runtime.turn import ReplyWriter, Turn
@@ -63,6 +65,7 @@ class Activation:
         "dropped",
         "epoch",
         "event_log",
+        "expires_ms",
         "info",
         "instance",
         "last_commit",
@@ -96,6 +99,8 @@ class Activation:
         # Calls that refer to this activation; it is not evicted while there are any.
         self.users = 0
         self.actor_id = node.read(keys.directory_key(address)) or b""
+        # From when the actor counts as gone; None while that is not known.
+        self.expires_ms: int | None = None
         # Evicted, or its store has failed: its memory may no longer be true.
         self.dropped = False
         # What goes on outside its turns; None for as long as there was nothing.
@@ -122,6 +127,14 @@ class Activation:
         if self.background is not None:
             raise HoldfastError(errors.ACTOR_STOPPING, "the actor has gone to sleep; nothing ran")
         raise HoldfastError(errors.NO_TURN, "the actor has left memory since")
+
+    def lapsed(self) -> bool:
+        """Whether the actor counts as gone, since its state has not changed for so long."""
+        if self.info.state_ttl_s is None or not self.exists:
+            return False
+        if self.expires_ms is None:
+            self.expires_ms = expires_at_ms(self.node, self.actor_id)
+        return 0 < self.expires_ms <= self.node.environment.clock.now_ms()
 
     @property
     def holders(self) -> Iterator[Turn]:
@@ -312,6 +325,11 @@ class Activation:
         if state is not None:
             version, data = state
             record = records.StateRecord(schema_version=version, data=data)
+            if self.info.state_ttl_s is not None:
+                now_ms = self.node.environment.clock.now_ms()
+                record.expires_at_ms = now_ms + int(self.info.state_ttl_s * 1000)
+                self.expires_ms = record.expires_at_ms
+                turn.expire_at(record.expires_at_ms)
             batch.put(keys.state_key(turn.actor_id), record.SerializeToString())
 
     def put_destruction(self, turn: Turn, batch: Batch) -> None:
@@ -328,6 +346,7 @@ class Activation:
         batch.delete(keys.kv_usage_key(actor_id))
         prefix = keys.kv_key(actor_id, b"")
         batch.delete_range(prefix, keys.prefix_end(prefix))
+        put_destruction(self, actor_id, batch)
         if has_rows(self):
             for prefix in (keys.connection_prefix(actor_id), keys.message_prefix(actor_id)):
                 batch.delete_range(prefix, keys.prefix_end(prefix))
@@ -337,12 +356,15 @@ class Activation:
             self.node.catalog.grew(self, -self.instance.state_bytes)
             self.instance = None
         background.end_destroyed(self)
+        self.expires_ms = None
 
     def put_middle(self, turn: Turn, batch: Batch) -> None:
         """Add what the first commit of a turn that goes on must say: that it never
-        runs again, whether it was asked by a key or by a send."""
+        runs again, whether it was asked by a key, by a send or by a timer."""
         if turn.reply is not None and not turn.committed:
             turn.reply.put_started(batch, turn.actor_id)
+        if turn.fire is not None:
+            turn.fire.put_started(batch)
         self.put_arrival(turn, batch)
 
     def put_arrival(self, turn: Turn, batch: Batch) -> None:

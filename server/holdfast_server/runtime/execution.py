@@ -22,6 +22,7 @@ from holdfast_server.core.values import Durability, Value
 from holdfast_server.runtime import background
 from holdfast_server.runtime.connections import Conn, conn_of, table_of
 from holdfast_server.runtime.deadline import run_until
+from holdfast_server.runtime.fire import Fire
 from holdfast_server.runtime.turn import ReplyWriter, Turn
 from holdfast_server.store import keys
 from holdfast_server.store.api import Batch
@@ -68,12 +69,16 @@ async def run_action(
             check_target(activation, call)
             if call.sent is not None and _arrived(activation, call.sent):
                 return Answer(_NULL, Durability.NONE, activation.actor_id)
+            fire = call.fire if isinstance(call.fire, Fire) else None
+            if fire is not None and not fire.stands(activation):
+                return Answer(_NULL, Durability.NONE, activation.actor_id)
             if activation.instance is None:
                 await activation.ensure_started(
                     turn, origin, create=call.target.create, value=call.target.input, reply=reply
                 )
             turn.begin(activation.instance, activation.actor_id, reply, call.sent)
             turn.conn = visitor or connection_of(activation, call)
+            turn.fire = fire
             value = await _invoke(activation, turn, call)
             durable = await finish(activation, turn, value, buffered=action.buffered)
         except BaseException as error:
@@ -96,6 +101,8 @@ def make_turn(activation: Activation, call: Call, action: ActionInfo) -> Turn:
             raise HoldfastError(errors.DEADLINE_EXCEEDED)
         deadline = min(deadline, call.deadline)
     cause = Cause.CALL if call.sent is None else Cause.SEND
+    if call.fire is not None:
+        cause = Cause.TIMER
     return Turn(activation, mode_of(action), deadline, call.action, call.trace, cause)
 
 
@@ -144,12 +151,12 @@ def visits(activation: Activation, call: Call) -> bool:
     hooks = activation.info.connect_hooks
     if not (hooks.on_connect or hooks.on_disconnect):
         return False
-    return call.sent is None and call.connection is None
+    return call.has_client and call.connection is None
 
 
 def connection_of(activation: Activation, call: Call) -> Conn | Call | None:
     """The connection that a call is made on; the call itself, if it gets one of its own
-    when it asks for it; None for a send."""
+    when it asks for it; None for a send and a timer."""
     if call.connection is not None:
         conn = table_of(activation).rows.get(call.connection)
         if conn is None:
@@ -157,7 +164,7 @@ def connection_of(activation: Activation, call: Call) -> Conn | Call | None:
         if conn.closing:
             raise HoldfastError(errors.CONNECTION_CLOSED, conn.reason or None)
         return conn
-    return call if call.sent is None else None
+    return call if call.has_client else None
 
 
 async def finish(
@@ -185,6 +192,8 @@ async def finish(
     if turn.destroyed:
         activation.put_destruction(turn, batch)
     activation.put_arrival(turn, batch)
+    if turn.fire is not None and not turn.destroyed:
+        turn.fire.put_ended(batch)
     if turn.reply is not None:
         if turn.streams or value is None:
             if batch and not turn.committed:
@@ -203,6 +212,8 @@ def fail(activation: Activation, turn: Turn, error: BaseException) -> None:
     instance = turn.instance
     assert instance is not None
     batch = Batch()
+    # What this turn would have made of it is not stored.
+    activation.expires_ms = None
     if turn.mode is Mode.INTERLEAVED and activation.instance is instance:
         try:
             activation.put_state(turn, batch)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from holdfast_server.core import errors
 from holdfast_server.core.errors import HoldfastError
+from holdfast_server.runtime.expiry import expiring, expiry_of, live
 from holdfast_server.store import keys
 from holdfast_server.store.api import Batch
 
@@ -26,7 +27,16 @@ _PAGE = 1000
 class KvView:
     """Reads and writes of one turn."""
 
-    __slots__ = ("_activation", "_bytes", "_limits", "_prefix", "_ranges", "_written", "actor_id")
+    __slots__ = (
+        "_activation",
+        "_bytes",
+        "_limits",
+        "_prefix",
+        "_ranges",
+        "_written",
+        "actor_id",
+        "expires_ms",
+    )
 
     def __init__(self, activation: Activation, actor_id: bytes) -> None:
         self._activation = activation
@@ -37,16 +47,23 @@ class KvView:
         self._written: dict[bytes, bytes | None] = {}
         self._ranges: list[tuple[bytes, bytes]] = []
         self._bytes = 0
+        # Of what `take` gave: when the first entry expires.
+        self.expires_ms: int | None = None
 
     # Reading
 
     def get(self, key: bytes) -> bytes | None:
-        """The stored value, type byte first."""
+        """The value, type byte first."""
         if key in self._written:
-            return self._written[key]
-        if self._hidden(key):
-            return None
-        return self._activation.read(self._prefix + key)
+            value = self._written[key]
+        elif self._hidden(key):
+            value = None
+        else:
+            value = self._activation.read(self._prefix + key)
+        return None if value is None else live(value, self._now_ms())
+
+    def _now_ms(self) -> int:
+        return self._activation.node.environment.clock.now_ms()
 
     def scan(
         self, start: bytes, end: bytes | None, limit: int, reverse: bool
@@ -59,15 +76,18 @@ class KvView:
         skip, activation = len(self._prefix), self._activation
         if not self._written and not self._ranges:
             rows = activation.scan(low, high, limit=limit, reverse=reverse)
-            return [(key[skip:], value) for key, value in rows]
-        # Written keys may hide stored ones: read enough to fill the page anyway.
+            if not any(value[:1].isupper() for _, value in rows):
+                return [(key[skip:], value) for key, value in rows]
+        # Written keys may hide stored ones, and some have expired: read enough to fill the
+        # page anyway.
         merged: dict[bytes, bytes] = {}
-        wanted = limit + len(self._written)
+        wanted, now_ms = limit + len(self._written), self._now_ms()
         while True:
             rows = activation.scan(low, high, limit=wanted, reverse=reverse)
-            merged.update(
-                (key[skip:], value) for key, value in rows if not self._hidden(key[skip:])
-            )
+            for row, stored in rows:
+                key, plain = row[skip:], live(stored, now_ms)
+                if plain is not None and not self._hidden(key):
+                    merged[key] = plain
             if len(rows) < wanted or len(merged) >= wanted:
                 break
             if reverse:
@@ -77,8 +97,9 @@ class KvView:
         for key, value in self._written.items():
             if key >= start and (end is None or key < end):
                 merged.pop(key, None)
-                if value is not None:
-                    merged[key] = value
+                plain = None if value is None else live(value, now_ms)
+                if plain is not None:
+                    merged[key] = plain
         return sorted(merged.items(), reverse=reverse)[:limit]
 
     def _hidden(self, key: bytes) -> bool:
@@ -86,7 +107,7 @@ class KvView:
 
     # Writing
 
-    def put(self, entries: list[tuple[bytes, bytes]]) -> None:
+    def put(self, entries: list[tuple[bytes, bytes]], expires_ms: int | None = None) -> None:
         """Write entries, each value with its type byte; all or none."""
         limits = self._limits
         # As the user counts: without the type bytes.
@@ -100,7 +121,7 @@ class KvView:
                     metadata={"limit": str(limits.kv_value_bytes_max)},
                 )
         for key, value in entries:
-            self._write(key, value)
+            self._write(key, value if expires_ms is None else expiring(value, expires_ms))
 
     def delete(self, names: list[bytes]) -> None:
         self._check_batch(len(names), sum(map(len, names)))
@@ -155,9 +176,11 @@ class KvView:
 
     def take(self, batch: Batch) -> None:
         """Add the writes since the last `clear`; KV_STORAGE_FULL when they do not fit."""
+        self.expires_ms = None
         if not self._written and not self._ranges:
             return
-        change = self._change()
+        gone: list[tuple[int, bytes]] = []
+        change = self._change(gone)
         row = keys.kv_usage_key(self.actor_id)
         used = int.from_bytes(self._activation.read(row) or b"") + change
         limit = self._limits.kv_storage_bytes_max
@@ -167,6 +190,8 @@ class KvView:
                 f"{used} bytes; at most {limit}",
                 metadata={"limit": str(limit)},
             )
+        for expired_ms, key in gone:
+            batch.delete(keys.kv_expiry_key(self.actor_id, expired_ms, key))
         for start, end in self._ranges:
             batch.delete_range(self._prefix + start, self._prefix + end)
         for key, value in self._written.items():
@@ -174,26 +199,43 @@ class KvView:
                 batch.delete(self._prefix + key)
             else:
                 batch.put(self._prefix + key, value)
+                self._put_expiry(batch, key, value)
         batch.put(row, max(used, 0).to_bytes(8))
+
+    def _put_expiry(self, batch: Batch, key: bytes, value: bytes) -> None:
+        expires_ms = expiry_of(value)
+        if expires_ms is not None:
+            batch.put(keys.kv_expiry_key(self.actor_id, expires_ms, key), b"")
+            earlier = self.expires_ms is None or expires_ms < self.expires_ms
+            self.expires_ms = expires_ms if earlier else self.expires_ms
 
     def clear(self) -> None:
         """What `take` gave is about to be submitted."""
         self._written, self._ranges, self._bytes = {}, [], 0
 
-    def _change(self) -> int:
-        """By how many bytes the writes make the stored entries grow."""
+    def _change(self, gone: list[tuple[int, bytes]]) -> int:
+        """By how many bytes the writes make the stored entries grow; adds the expiries
+        that go with what they replace."""
         change = 0
         for key, value in self._written.items():
             if value is not None:
                 change += len(key) + len(value)
             if not self._hidden(key):
                 before = self._activation.read(self._prefix + key)
-                change -= len(key) + len(before) if before is not None else 0
+                if before is not None:
+                    change -= len(key) + len(before)
+                    _note_expiry(gone, key, before)
         for index, (start, end) in enumerate(self._ranges):
-            change -= self._range_bytes(start, end, self._ranges[:index])
+            change -= self._range_bytes(start, end, self._ranges[:index], gone)
         return change
 
-    def _range_bytes(self, start: bytes, end: bytes, counted: list[tuple[bytes, bytes]]) -> int:
+    def _range_bytes(
+        self,
+        start: bytes,
+        end: bytes,
+        counted: list[tuple[bytes, bytes]],
+        gone: list[tuple[int, bytes]],
+    ) -> int:
         """Bytes stored in a range, without what an earlier range has counted."""
         total, skip = 0, len(self._prefix)
         low, high = self._prefix + start, self._prefix + end
@@ -202,5 +244,12 @@ class KvView:
                 key = row[skip:]
                 if not any(first <= key < last for first, last in counted):
                     total += len(key) + len(value)
+                    _note_expiry(gone, key, value)
             low = rows[-1][0] + b"\x00"
         return total
+
+
+def _note_expiry(gone: list[tuple[int, bytes]], key: bytes, stored: bytes) -> None:
+    expires_ms = expiry_of(stored)
+    if expires_ms is not None:
+        gone.append((expires_ms, key))

@@ -30,6 +30,8 @@ log = logging.getLogger("holdfast.actor")
 CREATE = "$create"
 GET_OR_CREATE = "$get_or_create"
 DESTROY = "$destroy"
+# Destroys an actor whose state has expired, if it still has.
+EXPIRE = "$expire"
 
 Outcome = tuple[Value, asyncio.Future[Durability], bytes]
 
@@ -62,7 +64,7 @@ def _value_of(creation: Creation) -> Value:
 
 async def _run(activation: Activation, call: Call, reply: ReplyWriter | None) -> Answer:
     turn = Turn(activation, Mode.EXCLUSIVE, call.deadline, call.action, call.trace)
-    step = _destroy if call.action == DESTROY else _create
+    step = _STEPS.get(call.action, _create)
     origin = origin_of(call)
     try:
         async with activation.holding(turn, origin):
@@ -142,6 +144,21 @@ async def _destroy(
     turn.begin(activation.instance, activation.actor_id, reply)
     turn.destroyed = True
     return _DONE, await finish(activation, turn, _DONE), turn.actor_id
+
+
+async def _expire(
+    activation: Activation,
+    call: Call,
+    reply: ReplyWriter | None,
+    turn: Turn,
+    origin: Turn | None,
+) -> Outcome:
+    if not activation.lapsed():
+        return _DONE, activation.commit(Batch(), turn), activation.actor_id
+    return await _destroy(activation, call, reply, turn, origin)
+
+
+_STEPS = {DESTROY: _destroy, EXPIRE: _expire}
 
 
 def _passes(activation: Activation, turn: Turn, error: HoldfastError) -> bool:

@@ -39,6 +39,7 @@ from holdfast_server.runtime.environment import Environment
 from holdfast_server.runtime.event_log import EventLogs
 from holdfast_server.runtime.event_sweep import EventSweep
 from holdfast_server.runtime.execution import run_action
+from holdfast_server.runtime.expiry import lapsed, live
 from holdfast_server.runtime.keyed import Flight, Identity, run_keyed
 from holdfast_server.runtime.links import Links, NodeLink
 from holdfast_server.runtime.outbox import Outbox
@@ -46,9 +47,12 @@ from holdfast_server.runtime.readers import Peer, Reader
 from holdfast_server.runtime.recovery import Recovery
 from holdfast_server.runtime.reply_sweep import ReplySweep
 from holdfast_server.runtime.runners.api import Runner
+from holdfast_server.runtime.schedules import ScheduleDesk
 from holdfast_server.runtime.sleep import Sleeper
 from holdfast_server.runtime.streams import stream_action
 from holdfast_server.runtime.subscribing import call_of, check_request, subscribe
+from holdfast_server.runtime.timers import Timers
+from holdfast_server.runtime.turn import ReplyWriter
 from holdfast_server.runtime.visiting import has_hooks, run_visit
 from holdfast_server.store import keys
 from holdfast_server.store.api import CorruptRecordError, Store, StoreError
@@ -110,6 +114,8 @@ class Node:
         self.event_sweep = EventSweep(self)
         self.audiences = Audiences(self)
         self.links = Links(self)
+        self.timers = Timers(self)
+        self.schedules = ScheduleDesk(self)
 
     def start(self, runner: Runner) -> None:
         self.runner = runner
@@ -118,6 +124,7 @@ class Node:
         self.catalog.start()
         self.outbox.start()
         self.links.start()
+        self.timers.start()
 
     # What rpc and gateway ask for
 
@@ -232,6 +239,22 @@ class Node:
             self._end(activation)
         return await self.destroy(call)
 
+    async def hold(
+        self, call: Call, run: Callable[[Activation, ReplyWriter | None], Awaitable[Answer]]
+    ) -> Answer:
+        """Run what is no action with the activation of a call, once for its key."""
+        activation = await self._begin(call)
+        try:
+            if call.key is None:
+                return await run(activation, None)
+            return await run_keyed(activation, call, lambda reply: run(activation, reply))
+        except HoldfastError as error:
+            if not self.sleeper.missed(activation, call, error):
+                raise
+        finally:
+            self._end(activation)
+        return await self.hold(call, run)
+
     async def get(self, target: Target) -> tuple[bytes, records.ActorRecord]:
         """The record of an existing actor, durable."""
         await self.ready()
@@ -239,6 +262,8 @@ class Node:
             address = self.catalog.address_of(target)
             actor_id = self.read(keys.directory_key(address))
             record = self.decode(records.ActorRecord, keys.actor_key(actor_id or b""))
+            if actor_id and lapsed(self, actor_id, address.name):
+                record = None
         finally:
             # Also that there is none may be news that is not durable yet.
             await self.committer.barrier()
@@ -261,7 +286,7 @@ class Node:
         found: list[tuple[bytes, records.ActorRecord]] = []
         for _, actor_id in rows[:limit]:
             record = self.decode(records.ActorRecord, keys.actor_key(actor_id))
-            if record is not None:
+            if record is not None and not lapsed(self, actor_id, name):
                 found.append((actor_id, record))
         await self.committer.barrier()
         return found, more
@@ -270,7 +295,9 @@ class Node:
         actor_id, _ = await self.get(target)
         rows = [(name, self.read(keys.kv_key(actor_id, name))) for name in names]
         await self.committer.barrier()
-        return [(name, row) for name, row in rows if row is not None]
+        now_ms = self.environment.clock.now_ms()
+        found = [(name, live(row, now_ms)) for name, row in rows if row is not None]
+        return [(name, value) for name, value in found if value is not None]
 
     async def kv_list(
         self, target: Target, start: bytes, end: bytes | None, limit: int, reverse: bool
@@ -278,9 +305,21 @@ class Node:
         actor_id, _ = await self.get(target)
         prefix = keys.kv_key(actor_id, b"")
         high = keys.prefix_end(prefix) if end is None else prefix + end
-        rows = self.scan_some(prefix + start, high, limit=limit, reverse=reverse)
+        low, now_ms = prefix + start, self.environment.clock.now_ms()
+        found: list[tuple[bytes, bytes]] = []
+        while len(found) < limit:
+            rows = self.scan_some(low, high, limit=limit - len(found), reverse=reverse)
+            alive = [(key, live(row, now_ms)) for key, row in rows]
+            found += [(key[len(prefix) :], value) for key, value in alive if value is not None]
+            # A page ends where expired entries are no part of it.
+            if not rows or all(value is not None for _, value in alive):
+                break
+            if reverse:
+                high = rows[-1][0]
+            else:
+                low = rows[-1][0] + b"\x00"
         await self.committer.barrier()
-        return [(key[len(prefix) :], value) for key, value in rows]
+        return found
 
     def describe(self, name: str) -> list[Mapping[str, Any]]:
         names = [name] if name else self.runner.names()
@@ -375,7 +414,17 @@ class Node:
         activation = await self._use(call)
         self._calls += 1
         if activation.background is not None and not self.sleeper.lets_in(activation, call):
-            return await self._when_asleep(activation, call)
+            activation = await self._when_asleep(activation, call)
+        if activation.info.state_ttl_s is not None and call.action != lifecycle.EXPIRE:
+            try:
+                await self._expire(activation, call)
+            except BaseException as error:
+                self._end(activation)
+                if isinstance(error, HoldfastError) and self.sleeper.missed(
+                    activation, call, error
+                ):
+                    return await self._begin(call)
+                raise
         return activation
 
     async def _use(self, call: Call) -> Activation:
@@ -402,6 +451,22 @@ class Node:
             raise
         return activation
 
+    async def _expire(self, activation: Activation, call: Call) -> None:
+        """An actor whose state has expired is gone for whoever comes, swept or not."""
+        busy = bool(activation.mailbox.running)
+        if not activation.lapsed() or (busy and activation.info.reentrant):
+            return
+        address = Target(address=activation.address)
+        expire = Call(
+            target=address, action=lifecycle.EXPIRE, deadline=call.deadline, origin=call.origin
+        )
+        await lifecycle.run_lifecycle(activation, expire)
+
+    async def expire(self, actor_id: bytes, namespace: str) -> None:
+        """Destroy an actor if its state has expired."""
+        target = Target(actor_id=actor_id, namespace=namespace)
+        await self.destroy(Call(target=target, action=lifecycle.EXPIRE))
+
     def _end(self, activation: Activation) -> None:
         self.catalog.leave(activation)
         self._calls -= 1
@@ -413,6 +478,7 @@ class Node:
         has something to do before it, sync."""
         limits, loop = self.limits, self.loop
         self.draining, until = True, loop.time() + limits.drain_timeout_s
+        self.timers.stop()
         self.sleeper.begin_idle(until)
         if self._calls:
             self._drained = loop.create_future()
@@ -422,6 +488,7 @@ class Node:
             log.warning("%d calls did not end within %g s", self._calls, limits.drain_timeout_s)
             if cut is not None:
                 await cut()
+        self.timers.cut()
         await self.sleeper.drain(max(until, loop.time() + _LAST_SLEEPS_S))
         self.outbox.stop()
         await self.links.drain()

@@ -66,6 +66,7 @@ async def start_actor(
     except BaseException as error:
         if created:
             activation.actor_id, activation.event_log = b"", None
+        activation.expires_ms = None
         background.end(activation)
         if isinstance(error, HoldfastError) and error.reason is errors.STORE_UNAVAILABLE:
             # Hooks have run: see `execution.settle`.

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from holdfast_server.core import errors
@@ -17,6 +18,7 @@ from holdfast_server.core.errors import HoldfastError
 from holdfast_server.core.mailbox import Mode
 from holdfast_server.core.trace import Cause, TraceContext
 from holdfast_server.core.waits import Holder
+from holdfast_server.runtime.agenda import Agenda
 from holdfast_server.runtime.connections import Changes, Conn
 from holdfast_server.runtime.kv import KvView
 from holdfast_server.store.api import Batch
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from holdfast_server.core.values import Durability, Value
     from holdfast_server.runtime.activation import Activation
     from holdfast_server.runtime.event_log import Emissions
+    from holdfast_server.runtime.fire import Fire
     from holdfast_server.runtime.runners.api import Instance
 
 
@@ -57,6 +60,7 @@ class Turn:
         "actor_id",
         "admitted",
         "afters",
+        "agenda_view",
         "cause",
         "changes",
         "committed",
@@ -70,6 +74,7 @@ class Turn:
         "encoded",
         "ended",
         "failure",
+        "fire",
         "instance",
         "kv_view",
         "lanes",
@@ -108,6 +113,9 @@ class Turn:
         # The observer's own; None for a turn that nobody watches.
         self.span: object = None
         self.kv_view: KvView | None = None
+        self.agenda_view: Agenda | None = None
+        # The fire that this turn is.
+        self.fire: Fire | None = None
         self.sends: list[records.SendRecord] | None = None
         # Lanes of the outbox to wake after the commit; the row this turn delivers.
         self.lanes: list[tuple[bytes, bytes]] | None = None
@@ -125,10 +133,8 @@ class Turn:
         # Whether the actor ends with it; whether it goes to sleep once this has committed.
         self.destroyed = self.sleeps = False
         self.ended = False
-        # Whether c.commit() has run: a point of no return.
-        self.committed = False
-        # Whether this turn makes the actor.
-        self.creating = False
+        # Whether c.commit() has run, a point of no return; whether it makes the actor.
+        self.committed = self.creating = False
         # Activations that this turn's outgoing calls wait for.
         self.targets: list[Activation] | None = None
         # Set while it waits in the mailbox.
@@ -144,8 +150,7 @@ class Turn:
         # The runner's own: the task its handler runs in, whether that cannot wait,
         # whether it used the state, the object it got, the encoding to commit.
         self.task: object = None
-        self.plain = False
-        self.touched = False
+        self.plain = self.touched = False
         self.view: object = None
         self.encoded: bytes | None = None
 
@@ -210,6 +215,29 @@ class Turn:
         self.check_change()
         return self.kv
 
+    @property
+    def agenda(self) -> Agenda:
+        """The actor's schedules as this turn sees them, for reading."""
+        self.check_read()
+        return self._agenda()
+
+    def changing_agenda(self) -> Agenda:
+        """The actor's schedules as this turn sees them, for changing."""
+        self.check_change()
+        return self._agenda()
+
+    def expire_at(self, due_ms: int) -> Agenda:
+        """Something of the actor, or all of it, expires then."""
+        agenda = self._agenda()
+        agenda.sweep_at(due_ms)
+        return agenda
+
+    def _agenda(self) -> Agenda:
+        if self.agenda_view is None:
+            limits = self.activation.node.limits
+            self.agenda_view = Agenda(self.activation, limits, self.actor_id, self.fire)
+        return self.agenda_view
+
     def send(self, record: records.SendRecord) -> None:
         """Tell another actor something with the commit."""
         self.check_change()
@@ -263,6 +291,7 @@ class Turn:
             node.event_logs.of(self.activation)
         if self.kv_view is not None:
             self.kv_view.take(batch)
+        agenda = self._taken_agenda(batch)
         if self.sends:
             lanes = node.outbox.store(self.actor_id, self.sends, batch)
             self.sends = None
@@ -276,7 +305,30 @@ class Turn:
             self.changes.take(batch)
         if self.kv_view is not None:
             self.kv_view.clear()
+        if agenda is not None:
+            agenda.clear()
         return batch
+
+    def _taken_agenda(self, batch: Batch) -> Agenda | None:
+        """The schedules as writes; none where the actor goes, and its schedules with it."""
+        if self.destroyed:
+            return None
+        fires = self.fire is not None and not self.fire.started
+        if fires and self.agenda_view is None:
+            self._agenda()
+        agenda = self.agenda_view
+        expires_ms = self.kv_view.expires_ms if self.kv_view is not None else None
+        if expires_ms is not None:
+            agenda = self.expire_at(expires_ms)
+        if agenda is None:
+            return None
+        agenda.take(batch)
+        due_ms = agenda.earliest_ms
+        if due_ms is not None:
+            timers = self.activation.node.timers
+            timers.wrote()
+            self.after(partial(timers.wake, due_ms))
+        return agenda
 
 
 def _too_large(what: str, limit: int, size: int) -> HoldfastError:

@@ -30,7 +30,7 @@ from holdfast_server.runtime.turn import ReplyWriter, Turn
 
 def has_hooks(activation: Activation, call: Call) -> bool:
     """Whether `enter` has anything to do for a call."""
-    return any(activation.info.connect_hooks) and call.sent is None and call.connection is None
+    return any(activation.info.connect_hooks) and call.has_client and call.connection is None
 
 
 async def run_visit(

@@ -33,10 +33,12 @@ class Kind(IntEnum):
     TOMBSTONE = 0x0101
     # actor id -> StateRecord.
     STATE = 0x0110
-    # actor id, user key -> type byte, value.
+    # actor id, user key -> type byte, value; or type byte, expiry ms u64, value.
     KV = 0x0120
     # actor id -> bytes in use, u64.
     KV_USAGE = 0x0121
+    # actor id, expiry ms u64, user key -> b"". The KV entries that expire.
+    KV_EXPIRY = 0x0122
     # actor id, sequence u64 -> EventRecord.
     EVENT = 0x0130
     # actor id -> EventLogRecord.
@@ -47,6 +49,17 @@ class Kind(IntEnum):
     CONNECTION = 0x0140
     # actor id, connection id, number u64 -> EventRecord. Messages not acknowledged.
     MESSAGE = 0x0141
+    # actor id -> AgendaRecord. Sums up what an actor has scheduled.
+    AGENDA = 0x0150
+    # actor id, then 01 and number u64 for a one-shot, or 02 and name -> ScheduleRecord.
+    SCHEDULE = 0x0151
+    # due ms u64, actor id, number u64 -> the rest of the SCHEDULE key after the actor id.
+    # Number 0: something of the actor, or all of it, expires.
+    TIMER = 0x0152
+    # actor id, number of the schedule u64, number of the fire u64 -> RunRecord.
+    SCHEDULE_RUN = 0x0153
+    # actor id, number of the schedule u64 -> ScheduleRecord. One-shots that were given up.
+    SCHEDULE_DEAD = 0x0154
     # scope, caller kind, caller, number or key -> ReplyRecord.
     REPLY = 0x0200
     # due ms u64, then the REPLY key's rest (prefix of it for a client), or an actor
@@ -78,6 +91,12 @@ _EVENT_LOG = _kind(Kind.EVENT_LOG)
 _EVENT_EXPIRY = _kind(Kind.EVENT_EXPIRY)
 _CONNECTION = _kind(Kind.CONNECTION)
 _MESSAGE = _kind(Kind.MESSAGE)
+_KV_EXPIRY = _kind(Kind.KV_EXPIRY)
+_AGENDA = _kind(Kind.AGENDA)
+_SCHEDULE = _kind(Kind.SCHEDULE)
+_TIMER = _kind(Kind.TIMER)
+_SCHEDULE_RUN = _kind(Kind.SCHEDULE_RUN)
+_SCHEDULE_DEAD = _kind(Kind.SCHEDULE_DEAD)
 _REPLY = _kind(Kind.REPLY)
 _REPLY_EXPIRY = _kind(Kind.REPLY_EXPIRY)
 _OUTBOX = _kind(Kind.OUTBOX)
@@ -87,6 +106,9 @@ _INBOX = _kind(Kind.INBOX)
 CLIENT = b"\x01"
 USER_KEY = b"\x02"
 BURIED = b"\x03"
+
+ONE_SHOT = b"\x01"
+NAMED = b"\x02"
 
 
 def kind_range(kind: Kind) -> tuple[bytes, bytes]:
@@ -196,6 +218,78 @@ def message_prefix(actor_id: bytes, connection_id: bytes = b"") -> bytes:
 def parse_message_key(key: bytes) -> tuple[bytes, bytes, int]:
     """Actor id, connection id and number of a MESSAGE key."""
     return key[2:18], key[18:34], int.from_bytes(key[34:42])
+
+
+def kv_expiry_key(actor_id: bytes, due_ms: int, key: bytes = b"") -> bytes:
+    return _KV_EXPIRY + actor_id + due_ms.to_bytes(8) + key
+
+
+def kv_expiry_prefix(actor_id: bytes) -> bytes:
+    return _KV_EXPIRY + actor_id
+
+
+def parse_kv_expiry_key(key: bytes) -> tuple[int, bytes]:
+    """Expiry and user key of a KV_EXPIRY key."""
+    return int.from_bytes(key[18:26]), key[26:]
+
+
+def agenda_key(actor_id: bytes) -> bytes:
+    return _AGENDA + actor_id
+
+
+def one_shot_rest(number: int) -> bytes:
+    """The rest of the SCHEDULE key of a one-shot after its actor id."""
+    return ONE_SHOT + number.to_bytes(8)
+
+
+def named_rest(name: str) -> bytes:
+    """The rest of the SCHEDULE key of a recurring one after its actor id."""
+    return NAMED + name.encode("utf-8")
+
+
+def schedule_key(actor_id: bytes, rest: bytes = b"") -> bytes:
+    return _SCHEDULE + actor_id + rest
+
+
+def parse_schedule_key(key: bytes) -> tuple[bytes, bytes]:
+    """Actor id and rest of a SCHEDULE key."""
+    return key[2:18], key[18:]
+
+
+def timer_key(due_ms: int, actor_id: bytes = b"", number: int | None = None) -> bytes:
+    tail = b"" if number is None else number.to_bytes(8)
+    return _TIMER + due_ms.to_bytes(8) + actor_id + tail
+
+
+def parse_timer_key(key: bytes) -> tuple[int, bytes, int]:
+    """Due time, actor id and number of a TIMER key."""
+    return int.from_bytes(key[2:10]), key[10:26], int.from_bytes(key[26:34])
+
+
+def schedule_run_key(actor_id: bytes, number: int, fire: int) -> bytes:
+    return _SCHEDULE_RUN + actor_id + number.to_bytes(8) + fire.to_bytes(8)
+
+
+def schedule_run_prefix(actor_id: bytes, number: int | None = None) -> bytes:
+    return _SCHEDULE_RUN + actor_id + (b"" if number is None else number.to_bytes(8))
+
+
+def parse_schedule_run_key(key: bytes) -> tuple[bytes, int, int]:
+    """Actor id, number of the schedule and number of the fire of a SCHEDULE_RUN key."""
+    return key[2:18], int.from_bytes(key[18:26]), int.from_bytes(key[26:34])
+
+
+def schedule_dead_key(actor_id: bytes, number: int) -> bytes:
+    return _SCHEDULE_DEAD + actor_id + number.to_bytes(8)
+
+
+def schedule_dead_prefix(actor_id: bytes) -> bytes:
+    return _SCHEDULE_DEAD + actor_id
+
+
+def parse_schedule_dead_key(key: bytes) -> tuple[bytes, int]:
+    """Actor id and number of a SCHEDULE_DEAD key."""
+    return key[2:18], int.from_bytes(key[18:26])
 
 
 def reply_prefix(scope: bytes) -> bytes:

@@ -43,11 +43,19 @@ _EXACT: Final = {
     Kind.EVENT_LOG: ID_BYTES,
     Kind.CONNECTION: 2 * ID_BYTES,
     Kind.MESSAGE: 2 * ID_BYTES + 8,
+    Kind.AGENDA: ID_BYTES,
+    Kind.SCHEDULE_RUN: ID_BYTES + 16,
+    Kind.SCHEDULE_DEAD: ID_BYTES + 8,
     Kind.OUTBOX: 2 * ID_BYTES + 8,
     Kind.DEAD_SEND: 2 * ID_BYTES + 8,
     Kind.INBOX: 2 * ID_BYTES,
 }
-_LEAST: Final = {Kind.KV: ID_BYTES + 1, Kind.REPLY: ID_BYTES + 1 + 16 + 1}
+_LEAST: Final = {
+    Kind.KV: ID_BYTES + 1,
+    Kind.KV_EXPIRY: ID_BYTES + 8 + 1,
+    Kind.SCHEDULE: ID_BYTES + 2,
+    Kind.REPLY: ID_BYTES + 1 + 16 + 1,
+}
 
 # Kinds whose keys have a second id after the first.
 _TWO_IDS: Final = (Kind.OUTBOX, Kind.DEAD_SEND, Kind.INBOX)
@@ -60,6 +68,10 @@ _RECORDS: Final[dict[Kind, type[Message]]] = {
     Kind.EVENT_LOG: records.EventLogRecord,
     Kind.CONNECTION: records.ConnectionRecord,
     Kind.MESSAGE: records.EventRecord,
+    Kind.AGENDA: records.AgendaRecord,
+    Kind.SCHEDULE_RUN: records.RunRecord,
+    Kind.SCHEDULE: records.ScheduleRecord,
+    Kind.SCHEDULE_DEAD: records.ScheduleRecord,
     Kind.REPLY: records.ReplyRecord,
     Kind.OUTBOX: records.SendRecord,
     Kind.DEAD_SEND: records.SendRecord,
@@ -69,10 +81,15 @@ _OWNED: Final = (
     Kind.STATE,
     Kind.KV,
     Kind.KV_USAGE,
-    Kind.EVENT,
     Kind.EVENT_LOG,
     Kind.CONNECTION,
     Kind.MESSAGE,
+    Kind.KV_EXPIRY,
+    Kind.EVENT,
+    Kind.AGENDA,
+    Kind.SCHEDULE,
+    Kind.SCHEDULE_RUN,
+    Kind.SCHEDULE_DEAD,
 )
 
 
@@ -157,6 +174,9 @@ class _Check:
             Kind.EVENT_EXPIRY: self._event_expiries,
             Kind.REPLY_EXPIRY: self._expiries,
             Kind.INBOX: self._inbox,
+            Kind.KV_EXPIRY: self._kv_expiries,
+            Kind.SCHEDULE: self._schedules,
+            Kind.TIMER: self._timers,
         }
 
     def run(self) -> None:
@@ -391,6 +411,43 @@ class _Check:
             mark = key[2 + 8 + ID_BYTES :]
             if len(mark) < 1 + 16 and mark != keys.BURIED:
                 self._find(key, f"a key of {len(key)} bytes")
+
+    def _kv_expiries(self, rows: list[Row]) -> None:
+        for key, _ in rows:
+            due_ms, name = keys.parse_kv_expiry_key(key)
+            entry = self._rows.multi_get([keys.kv_key(key[2:18], name)])[0]
+            # An upper-case type byte, then the expiry.
+            if entry is None or entry[:1].islower() or int.from_bytes(entry[1:9]) != due_ms:
+                self._find(key, "no KV entry expires then")
+
+    def _schedules(self, rows: list[Row]) -> None:
+        """Each has its row in the index of timers, unless it is paused."""
+        for key, value in rows:
+            record = self._parse(Kind.SCHEDULE, key, value)
+            if not isinstance(record, records.ScheduleRecord) or not record.due_ms:
+                continue
+            timer = keys.timer_key(record.due_ms, key[2:18], record.number)
+            if self._rows.multi_get([timer]) != [key[18:]]:
+                self._find(key, f"due at {record.due_ms}, but no timer says so")
+
+    def _timers(self, rows: list[Row]) -> None:
+        for key, rest in rows:
+            if len(key) != 2 + 8 + ID_BYTES + 8:
+                self._find(key, f"a key of {len(key)} bytes")
+                continue
+            due_ms, owner, number = keys.parse_timer_key(key)
+            above = keys.schedule_key(owner, rest) if number else keys.agenda_key(owner)
+            row = self._rows.multi_get([above])[0]
+            if row is None:
+                self._find(key, f"of actor {format_actor_id(owner)}, which waits for no such thing")
+                continue
+            record = self._parse(Kind.SCHEDULE if number else Kind.AGENDA, above, row)
+            if isinstance(record, records.ScheduleRecord):
+                says = record.due_ms if record.number == number else 0
+            else:
+                says = getattr(record, "sweep_due_ms", due_ms)
+            if record is not None and says != due_ms:
+                self._find(key, "the row that it stands for is due at another time")
 
     def _inbox(self, rows: list[Row]) -> None:
         for key, value in rows:

@@ -34,6 +34,19 @@ GOLDEN = [
     (keys.connection_prefix(ID), "0140" + ID_HEX),
     (keys.message_key(ID, OTHER, 258), "0141" + ID_HEX + OTHER_HEX + "0000000000000102"),
     (keys.message_prefix(ID, OTHER), "0141" + ID_HEX + OTHER_HEX),
+    (keys.kv_expiry_key(ID, 258, b"k"), "0122" + ID_HEX + "0000000000000102" + "6b"),
+    (keys.kv_expiry_prefix(ID), "0122" + ID_HEX),
+    (keys.agenda_key(ID), "0150" + ID_HEX),
+    (keys.schedule_key(ID), "0151" + ID_HEX),
+    (keys.schedule_key(ID, keys.one_shot_rest(7)), f"0151{ID_HEX}010000000000000007"),
+    (keys.schedule_key(ID, keys.named_rest("ké")), f"0151{ID_HEX}026bc3a9"),
+    (keys.timer_key(1000), "015200000000000003e8"),
+    (keys.timer_key(1000, ID, 7), f"015200000000000003e8{ID_HEX}0000000000000007"),
+    (keys.schedule_run_key(ID, 7, 2), f"0153{ID_HEX}00000000000000070000000000000002"),
+    (keys.schedule_run_prefix(ID), f"0153{ID_HEX}"),
+    (keys.schedule_run_prefix(ID, 7), f"0153{ID_HEX}0000000000000007"),
+    (keys.schedule_dead_key(ID, 7), f"0154{ID_HEX}0000000000000007"),
+    (keys.schedule_dead_prefix(ID), f"0154{ID_HEX}"),
     (keys.reply_prefix(ID), "0200" + ID_HEX),
     (keys.client_reply_key(ID, OTHER, 7), f"0200{ID_HEX}01{OTHER_HEX}0000000000000007"),
     (keys.client_reply_prefix(ID, OTHER), f"0200{ID_HEX}01{OTHER_HEX}"),
@@ -63,6 +76,12 @@ KINDS = {
     "EVENT_EXPIRY": 0x0132,
     "CONNECTION": 0x0140,
     "MESSAGE": 0x0141,
+    "KV_EXPIRY": 0x0122,
+    "AGENDA": 0x0150,
+    "SCHEDULE": 0x0151,
+    "TIMER": 0x0152,
+    "SCHEDULE_RUN": 0x0153,
+    "SCHEDULE_DEAD": 0x0154,
     "REPLY": 0x0200,
     "REPLY_EXPIRY": 0x0201,
     "TOMBSTONE": 0x0101,
@@ -92,6 +111,11 @@ def test_parsers_invert() -> None:
     assert keys.parse_directory_key(keys.directory_key(ADDRESS)) == ADDRESS
     assert keys.parse_reply_expiry_key(keys.reply_expiry_key(5, b"rest")) == (5, b"rest")
     assert keys.parse_send_key(keys.outbox_key(ID, OTHER, 9)) == (ID, OTHER, 9)
+    assert keys.parse_kv_expiry_key(keys.kv_expiry_key(ID, 5, b"k")) == (5, b"k")
+    assert keys.parse_schedule_key(keys.schedule_key(ID, b"\x02n")) == (ID, b"\x02n")
+    assert keys.parse_timer_key(keys.timer_key(5, ID, 9)) == (5, ID, 9)
+    assert keys.parse_schedule_run_key(keys.schedule_run_key(ID, 5, 9)) == (ID, 5, 9)
+    assert keys.parse_schedule_dead_key(keys.schedule_dead_key(ID, 5)) == (ID, 5)
 
 
 def test_directory_order_is_list_order_and_prefixes_hold_whole_parts() -> None:

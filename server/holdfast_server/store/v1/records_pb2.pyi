@@ -77,19 +77,23 @@ class StateRecord(_message.Message):
 
     SCHEMA_VERSION_FIELD_NUMBER: _builtins.int
     DATA_FIELD_NUMBER: _builtins.int
+    EXPIRES_AT_MS_FIELD_NUMBER: _builtins.int
     schema_version: _builtins.int
     """state_schema_version of the class that wrote it."""
     data: _builtins.bytes
     """The encoded state."""
+    expires_at_ms: _builtins.int
+    """Wall clock from which the actor counts as gone, milliseconds; 0 for never."""
     def __init__(
         self,
         *,
         schema_version: _builtins.int = ...,
         data: _builtins.bytes = ...,
+        expires_at_ms: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "schema_version", b"schema_version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "expires_at_ms", b"expires_at_ms", "schema_version", b"schema_version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -404,3 +408,249 @@ class ConnectionRecord(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ConnectionRecord: _TypeAlias = ConnectionRecord  # noqa: Y015
+
+@_typing.final
+class AgendaRecord(_message.Message):
+    """Value of the row that sums up what an actor has scheduled."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SCHEDULES_FIELD_NUMBER: _builtins.int
+    HISTORY_FIELD_NUMBER: _builtins.int
+    SWEEP_DUE_MS_FIELD_NUMBER: _builtins.int
+    schedules: _builtins.int
+    """Schedules, one-shot and recurring."""
+    history: _builtins.int
+    """Sum of what the recurring ones may keep of their runs."""
+    sweep_due_ms: _builtins.int
+    """Due time of the TIMER row that looks for what of the actor has expired, milliseconds;
+    0 for none.
+    """
+    def __init__(
+        self,
+        *,
+        schedules: _builtins.int = ...,
+        history: _builtins.int = ...,
+        sweep_due_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["history", b"history", "schedules", b"schedules", "sweep_due_ms", b"sweep_due_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AgendaRecord: _TypeAlias = AgendaRecord  # noqa: Y015
+
+@_typing.final
+class ScheduleRecord(_message.Message):
+    """Value of a schedule row, and of a dead letter of one."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUMBER_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    ACTION_FIELD_NUMBER: _builtins.int
+    ENCODING_FIELD_NUMBER: _builtins.int
+    ARGS_FIELD_NUMBER: _builtins.int
+    KWARGS_FIELD_NUMBER: _builtins.int
+    CREATED_AT_MS_FIELD_NUMBER: _builtins.int
+    EXPRESSION_FIELD_NUMBER: _builtins.int
+    TIMEZONE_FIELD_NUMBER: _builtins.int
+    INTERVAL_MS_FIELD_NUMBER: _builtins.int
+    MISSED_FIELD_NUMBER: _builtins.int
+    MISSED_MAX_FIELD_NUMBER: _builtins.int
+    OVERLAP_FIELD_NUMBER: _builtins.int
+    HISTORY_MAX_FIELD_NUMBER: _builtins.int
+    ATTEMPTS_MAX_FIELD_NUMBER: _builtins.int
+    BACKOFF_MS_FIELD_NUMBER: _builtins.int
+    BACKOFF_MAX_MS_FIELD_NUMBER: _builtins.int
+    TIMEOUT_MS_FIELD_NUMBER: _builtins.int
+    EXPIRES_MS_FIELD_NUMBER: _builtins.int
+    TRACEPARENT_FIELD_NUMBER: _builtins.int
+    TRACESTATE_FIELD_NUMBER: _builtins.int
+    TICK_MS_FIELD_NUMBER: _builtins.int
+    DUE_MS_FIELD_NUMBER: _builtins.int
+    DECIDED_FIELD_NUMBER: _builtins.int
+    CATCH_UP_FIELD_NUMBER: _builtins.int
+    PAUSED_FIELD_NUMBER: _builtins.int
+    FIRES_FIELD_NUMBER: _builtins.int
+    ATTEMPTS_FIELD_NUMBER: _builtins.int
+    LAST_ERROR_CODE_FIELD_NUMBER: _builtins.int
+    LAST_ERROR_FIELD_NUMBER: _builtins.int
+    RUNNING_EPOCH_FIELD_NUMBER: _builtins.int
+    DEAD_AT_MS_FIELD_NUMBER: _builtins.int
+    MISSED_BEFORE_FIELD_NUMBER: _builtins.int
+    number: _builtins.int
+    """Unique among all schedules of this store; grows."""
+    kind: _builtins.int
+    """What it is: 1 a one-shot, 2 an interval, 3 a cron expression."""
+    name: _builtins.str
+    """Name of a recurring one; empty for a one-shot."""
+    action: _builtins.str
+    """Wire name of the action."""
+    encoding: _builtins.int
+    """Encoding number of the arguments."""
+    args: _builtins.bytes
+    """Positional arguments, an array."""
+    kwargs: _builtins.bytes
+    """Named arguments, a map; empty for none."""
+    created_at_ms: _builtins.int
+    """Wall clock of its making, milliseconds; ticks of an interval count from it."""
+    expression: _builtins.str
+    """Cron expression and its zone."""
+    timezone: _builtins.str
+    """See expression."""
+    interval_ms: _builtins.int
+    """Interval, milliseconds."""
+    missed: _builtins.int
+    """What becomes of missed ticks, and how many of them run at most."""
+    missed_max: _builtins.int
+    """See missed."""
+    overlap: _builtins.int
+    """What becomes of ticks that come due while its own fire runs."""
+    history_max: _builtins.int
+    """Runs to keep."""
+    attempts_max: _builtins.int
+    """Tries of one fire, and the pauses between, milliseconds."""
+    backoff_ms: _builtins.int
+    """See attempts_max."""
+    backoff_max_ms: _builtins.int
+    """See attempts_max."""
+    timeout_ms: _builtins.int
+    """Time limit of a try, milliseconds; 0 for that of the action."""
+    expires_ms: _builtins.int
+    """How long after its tick a fire may still begin, milliseconds; 0 for ever."""
+    traceparent: _builtins.str
+    """W3C traceparent of the turn that made it; empty for none."""
+    tracestate: _builtins.str
+    """W3C tracestate that goes with it."""
+    tick_ms: _builtins.int
+    """The tick it waits for, milliseconds."""
+    due_ms: _builtins.int
+    """Due time of its row in the index of timers, milliseconds; 0 for none."""
+    decided: _builtins.bool
+    """Whether the tick fires however late it is."""
+    catch_up: _builtins.int
+    """How many missed ticks may still fire, this one included."""
+    paused: _builtins.bool
+    """Whether it is paused."""
+    fires: _builtins.int
+    """Fires that have ended, skipped ones included."""
+    attempts: _builtins.int
+    """Failed tries of the present fire."""
+    last_error_code: _builtins.str
+    """Reason, group and code, and message of the last failure."""
+    last_error: _builtins.str
+    """See last_error_code."""
+    running_epoch: _builtins.int
+    """Of a dead letter: epoch in which its fire had committed in its middle and went on;
+    0 when it is certain that it does not.
+    """
+    dead_at_ms: _builtins.int
+    """Of a dead letter: wall clock of its giving up, milliseconds."""
+    missed_before: _builtins.int
+    """Ticks before the present one that were missed and do not fire."""
+    def __init__(
+        self,
+        *,
+        number: _builtins.int = ...,
+        kind: _builtins.int = ...,
+        name: _builtins.str = ...,
+        action: _builtins.str = ...,
+        encoding: _builtins.int = ...,
+        args: _builtins.bytes = ...,
+        kwargs: _builtins.bytes = ...,
+        created_at_ms: _builtins.int = ...,
+        expression: _builtins.str = ...,
+        timezone: _builtins.str = ...,
+        interval_ms: _builtins.int = ...,
+        missed: _builtins.int = ...,
+        missed_max: _builtins.int = ...,
+        overlap: _builtins.int = ...,
+        history_max: _builtins.int = ...,
+        attempts_max: _builtins.int = ...,
+        backoff_ms: _builtins.int = ...,
+        backoff_max_ms: _builtins.int = ...,
+        timeout_ms: _builtins.int = ...,
+        expires_ms: _builtins.int = ...,
+        traceparent: _builtins.str = ...,
+        tracestate: _builtins.str = ...,
+        tick_ms: _builtins.int = ...,
+        due_ms: _builtins.int = ...,
+        decided: _builtins.bool = ...,
+        catch_up: _builtins.int = ...,
+        paused: _builtins.bool = ...,
+        fires: _builtins.int = ...,
+        attempts: _builtins.int = ...,
+        last_error_code: _builtins.str = ...,
+        last_error: _builtins.str = ...,
+        running_epoch: _builtins.int = ...,
+        dead_at_ms: _builtins.int = ...,
+        missed_before: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "args", b"args", "attempts", b"attempts", "attempts_max", b"attempts_max", "backoff_max_ms", b"backoff_max_ms", "backoff_ms", b"backoff_ms", "catch_up", b"catch_up", "created_at_ms", b"created_at_ms", "dead_at_ms", b"dead_at_ms", "decided", b"decided", "due_ms", b"due_ms", "encoding", b"encoding", "expires_ms", b"expires_ms", "expression", b"expression", "fires", b"fires", "history_max", b"history_max", "interval_ms", b"interval_ms", "kind", b"kind", "kwargs", b"kwargs", "last_error", b"last_error", "last_error_code", b"last_error_code", "missed", b"missed", "missed_before", b"missed_before", "missed_max", b"missed_max", "name", b"name", "number", b"number", "overlap", b"overlap", "paused", b"paused", "running_epoch", b"running_epoch", "tick_ms", b"tick_ms", "timeout_ms", b"timeout_ms", "timezone", b"timezone", "traceparent", b"traceparent", "tracestate", b"tracestate"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ScheduleRecord: _TypeAlias = ScheduleRecord  # noqa: Y015
+
+@_typing.final
+class RunRecord(_message.Message):
+    """Value of a row of a recurring schedule's history."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESULT_FIELD_NUMBER: _builtins.int
+    ACTION_FIELD_NUMBER: _builtins.int
+    SCHEDULED_AT_MS_FIELD_NUMBER: _builtins.int
+    FIRED_AT_MS_FIELD_NUMBER: _builtins.int
+    FINISHED_AT_MS_FIELD_NUMBER: _builtins.int
+    ATTEMPTS_FIELD_NUMBER: _builtins.int
+    SKIPPED_FIELD_NUMBER: _builtins.int
+    ERROR_CODE_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    RUNNING_EPOCH_FIELD_NUMBER: _builtins.int
+    result: _builtins.int
+    """How it ended: 1 it goes on, 2 ok, 3 error, 4 skipped, 5 interrupted."""
+    action: _builtins.str
+    """Wire name of the action."""
+    scheduled_at_ms: _builtins.int
+    """The tick, milliseconds; of skipped ones the first."""
+    fired_at_ms: _builtins.int
+    """Wall clock of the last try's beginning, milliseconds."""
+    finished_at_ms: _builtins.int
+    """Wall clock of the end, milliseconds; 0 while it goes on."""
+    attempts: _builtins.int
+    """Tries."""
+    skipped: _builtins.int
+    """How many ticks were skipped; 100 for more too."""
+    error_code: _builtins.str
+    """Group and code, and message of the failure."""
+    error: _builtins.str
+    """See error_code."""
+    running_epoch: _builtins.int
+    """Epoch in which it went on, to tell whether it can still."""
+    def __init__(
+        self,
+        *,
+        result: _builtins.int = ...,
+        action: _builtins.str = ...,
+        scheduled_at_ms: _builtins.int = ...,
+        fired_at_ms: _builtins.int = ...,
+        finished_at_ms: _builtins.int = ...,
+        attempts: _builtins.int = ...,
+        skipped: _builtins.int = ...,
+        error_code: _builtins.str = ...,
+        error: _builtins.str = ...,
+        running_epoch: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "attempts", b"attempts", "error", b"error", "error_code", b"error_code", "finished_at_ms", b"finished_at_ms", "fired_at_ms", b"fired_at_ms", "result", b"result", "running_epoch", b"running_epoch", "scheduled_at_ms", b"scheduled_at_ms", "skipped", b"skipped"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RunRecord: _TypeAlias = RunRecord  # noqa: Y015

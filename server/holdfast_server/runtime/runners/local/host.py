@@ -9,13 +9,12 @@ is raised as ActorError, so that actor code can tell why.
 from __future__ import annotations
 
 import asyncio
-import functools
 import inspect
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from holdfast import errors as sdk
 from holdfast import payload
@@ -36,6 +35,7 @@ from holdfast_server.runtime.background import (
 from holdfast_server.runtime.connecting import CONNECT
 from holdfast_server.runtime.connections import Conn, conn_of
 from holdfast_server.runtime.execution import fail, finish
+from holdfast_server.runtime.expiry import expires_at
 from holdfast_server.runtime.kv import BYTES, TEXT
 from holdfast_server.runtime.runners.local import connections
 from holdfast_server.runtime.runners.local.current import (
@@ -47,6 +47,8 @@ from holdfast_server.runtime.runners.local.current import (
 from holdfast_server.runtime.runners.local.events import emission_of
 from holdfast_server.runtime.runners.local.failure import actor_error, in_loop
 from holdfast_server.runtime.runners.local.logs import log_of
+from holdfast_server.runtime.runners.local.schedules import LocalSchedules
+from holdfast_server.runtime.runners.local.surface import surfaced, surfaced_async
 from holdfast_server.runtime.runners.local.transport import InProcessTransport
 from holdfast_server.runtime.turn import Turn
 from holdfast_server.store.api import Batch
@@ -60,34 +62,7 @@ if TYPE_CHECKING:
 # The turn of an `async with c.turn()`.
 OWN_TURN = "$turn"
 
-P = ParamSpec("P")
 R = TypeVar("R")
-
-
-def _surfaced(method: Callable[P, R]) -> Callable[P, R]:
-    """What the runtime refuses, raised as actor code knows it."""
-
-    @functools.wraps(method)
-    def surfaced(*args: P.args, **kwargs: P.kwargs) -> R:
-        try:
-            return method(*args, **kwargs)
-        except HoldfastError as error:
-            raise actor_error(error) from None
-
-    return surfaced
-
-
-def _surfaced_async(
-    method: Callable[P, Coroutine[Any, Any, R]],
-) -> Callable[P, Coroutine[Any, Any, R]]:
-    @functools.wraps(method)
-    async def surfaced(*args: P.args, **kwargs: P.kwargs) -> R:
-        try:
-            return await method(*args, **kwargs)
-        except HoldfastError as error:
-            raise actor_error(error) from None
-
-    return surfaced
 
 
 class LocalHost:
@@ -113,6 +88,16 @@ class LocalHost:
         if turn is None:
             raise HoldfastError(errors.NO_TURN)
         return turn
+
+    def turn_in_progress(self) -> Turn:
+        """The turn that the running code may use; `no_turn` outside one."""
+        return self._turn()
+
+    # Timers
+
+    @property
+    def schedules(self) -> LocalSchedules:
+        return LocalSchedules(self, self._instance)
 
     # Who and when
 
@@ -155,15 +140,15 @@ class LocalHost:
     # State
 
     @property
-    @_surfaced
+    @surfaced
     def vars(self) -> Any:
         return self._instance.get_vars()
 
-    @_surfaced
+    @surfaced
     def get_state(self) -> Any:
         return self._instance.get_state(self._turn())
 
-    @_surfaced
+    @surfaced
     def set_state(self, value: Any) -> None:
         self._instance.set_state(self._turn(), value)
 
@@ -173,15 +158,15 @@ class LocalHost:
         turn = self.live_turn
         return None if turn is None else conn_of(turn)
 
-    @_surfaced
+    @surfaced
     def list_conns(self) -> list[Conn]:
         return self._on_loop(self._turn().connections.visible)
 
-    @_surfaced
+    @surfaced
     def count_conns(self) -> int:
         return self._on_loop(self._turn().connections.count)
 
-    @_surfaced
+    @surfaced
     def find_conn(self, conn_id: str) -> Conn | None:
         changes = self._turn().connections
         try:
@@ -211,19 +196,19 @@ class LocalHost:
         return format_actor_id(ref.id)
 
     @staticmethod
-    @_surfaced
+    @surfaced
     def conn_params(ref: Conn) -> Any:
         return connections.decode_params(ref.params)
 
-    @_surfaced
+    @surfaced
     def get_conn_state(self, ref: Conn) -> Any:
         return connections.get_state(self._instance, self._turn(), ref)
 
-    @_surfaced
+    @surfaced
     def set_conn_state(self, ref: Conn, value: Any) -> None:
         connections.set_state(self._instance, self._turn(), ref, value)
 
-    @_surfaced
+    @surfaced
     def conn_send(self, ref: Conn, name: str, args: Any, ephemeral: bool) -> None:
         changes = self._turn().connections
         if not isinstance(name, str) or not name:
@@ -234,7 +219,7 @@ class LocalHost:
         else:
             self._on_loop(lambda: changes.send(ref, name, data, ephemeral))
 
-    @_surfaced
+    @surfaced
     def conn_disconnect(self, ref: Conn, reason: str) -> None:
         self._turn().connections.disconnect(ref, reason)
 
@@ -250,7 +235,7 @@ class LocalHost:
             names=self._instance.runner.name_of,
         )
 
-    @_surfaced
+    @surfaced
     def send(self, actor: Any, key: Iterable[str], action: str, args: Any, kwargs: Any) -> None:
         turn, instance = self._turn(), self._instance
         turn.check_change()
@@ -285,13 +270,13 @@ class LocalHost:
 
     # Events
 
-    @_surfaced
+    @surfaced
     def broadcast(self, name: str, args: tuple[Any, ...], ephemeral: bool) -> None:
         self._turn().emit(emission_of(self._instance.declared_event(name), name, args, ephemeral))
 
     # The turn itself
 
-    @_surfaced
+    @surfaced
     def destroy(self) -> None:
         own = running_background()
         if own is not None and own.activation is self._instance.activation and not self.live_turn:
@@ -306,7 +291,7 @@ class LocalHost:
         async with self.turn():
             self.destroy()
 
-    @_surfaced_async
+    @surfaced_async
     async def commit(self) -> None:
         """Commit what the turn did so far, as a point of no return."""
         turn, activation = self._turn(), self._instance.activation
@@ -382,11 +367,11 @@ class LocalHost:
         return activation.background_now()
 
     @property
-    @_surfaced
+    @surfaced
     def abort_signal(self) -> AbortSignal:
         return AbortSignal(self._background.aborted)
 
-    @_surfaced
+    @surfaced
     def sleep(self) -> None:
         turn, activation = self.live_turn, self._instance.activation
         if turn is not None:
@@ -402,11 +387,11 @@ class LocalHost:
         elif not activation.dropped:
             activation.node.sleeper.begin(activation)
 
-    @_surfaced
+    @surfaced
     def keep_awake(self, awaitable: Awaitable[R]) -> Awaitable[R]:
         return Kept(self._background_for(awaitable, "keep_awake"), awaitable)
 
-    @_surfaced
+    @surfaced
     def wait_until(self, awaitable: Awaitable[Any]) -> None:
         self._background_for(awaitable, "wait_until").add(awaitable, Work.WAIT_UNTIL)
 
@@ -440,24 +425,26 @@ class LocalHost:
 
     # KV
 
-    @_surfaced_async
+    @surfaced_async
     async def kv_get(self, keys: list[bytes]) -> list[str | bytes | None]:
         view = self._turn().kv
         return [None if value is None else _plain(value) for value in map(view.get, keys)]
 
-    @_surfaced_async
-    async def kv_put(self, entries: list[tuple[bytes, str | bytes]]) -> None:
-        self._turn().changing_kv().put([(key, _typed(value)) for key, value in entries])
+    @surfaced_async
+    async def kv_put(self, entries: list[tuple[bytes, str | bytes]], ttl: Any = None) -> None:
+        now_ms = self._instance.activation.node.environment.clock.now_ms()
+        expires_ms = None if ttl is None else expires_at(ttl, now_ms)
+        self._turn().changing_kv().put([(key, _typed(value)) for key, value in entries], expires_ms)
 
-    @_surfaced_async
+    @surfaced_async
     async def kv_delete(self, keys: list[bytes]) -> None:
         self._turn().changing_kv().delete(keys)
 
-    @_surfaced_async
+    @surfaced_async
     async def kv_delete_range(self, start: bytes, end: bytes) -> None:
         self._turn().changing_kv().delete_range(start, end)
 
-    @_surfaced_async
+    @surfaced_async
     async def kv_scan(
         self, start: bytes, end: bytes | None, limit: int | None, reverse: bool
     ) -> list[tuple[bytes, str | bytes]]:

@@ -56,6 +56,7 @@ class LocalInfo:
         self.sleep_timeout_s = float(_option(cls, "sleep_timeout_s", limits.sleep_timeout_s))
         timeout_s = float(_option(cls, "action_timeout_s", limits.action_timeout_s))
         self.bounds = Bounds(cls.mailbox_max or limits.mailbox_max, limits.read_only_max)
+        self.state_ttl_s = actor_type.state_ttl_s
         self.interleave = cls.interleave
         self.reentrant = cls.reentrant
         has = actor_type.has_hook
