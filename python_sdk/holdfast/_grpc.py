@@ -29,8 +29,10 @@ from holdfast.errors import ActorError, HoldfastError
 from holdfast.tls import TlsConfig
 from holdfast.v1 import actor_pb2, actor_service_pb2, event_service_pb2, kv_service_pb2
 from holdfast.v1.actor_service_pb2_grpc import ActorServiceStub
+from holdfast.v1.dead_letter_service_pb2_grpc import DeadLetterServiceStub
 from holdfast.v1.event_service_pb2_grpc import EventServiceStub
 from holdfast.v1.kv_service_pb2_grpc import KvServiceStub
+from holdfast.v1.schedule_service_pb2_grpc import ScheduleServiceStub
 
 T = TypeVar("T")
 Describe = actor_service_pb2.DescribeActorsResponse
@@ -67,6 +69,8 @@ class GrpcTransport:
         self._actors: Any = ActorServiceStub(channel)
         self._kv: Any = KvServiceStub(channel)
         self._events: Any = EventServiceStub(channel)
+        self._letters: Any = DeadLetterServiceStub(channel)
+        self._schedules: Any = ScheduleServiceStub(channel)
 
     async def invoke(self, call: Call) -> Reply:
         """Run an action and return its result."""
@@ -233,6 +237,19 @@ class GrpcTransport:
         """The RPC that streams events."""
         self.check_usable()
         return self._events.SubscribeEvents(request, metadata=self._metadata())
+
+    async def dead_letters(self, method: str, request: Message, timeout: float | None) -> Any:
+        """The answer of a method of DeadLetterService."""
+        return await self._unary(getattr(self._letters, method), request, timeout)
+
+    async def schedules(self, method: str, request: Message, timeout: float | None) -> Any:
+        """The answer of a method of ScheduleService; RunScheduleNow gets its number."""
+        if "client_sequence" not in request.DESCRIPTOR.fields_by_name:
+            return await self._unary(getattr(self._schedules, method), request, timeout)
+        with self._keyed(None) as key:
+            numbered: Any = request
+            numbered.client_sequence.CopyFrom(key["client_sequence"])
+            return await self._unary(getattr(self._schedules, method), numbered, timeout)
 
     async def health(self, service: str, timeout: float | None) -> tuple[bool, str]:
         """Whether the server serves, and why not, by grpc.health.v1; one try."""

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from holdfast.cli import actors, kv
+from holdfast.cli import actors, dead_letters, kv, schedules
 from holdfast.cli.call import call
 from holdfast.cli.describe import describe
 from holdfast.cli.dev import dev
@@ -32,6 +32,8 @@ app.command()(health)
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(dev)
 app.add_typer(actors.app, name="actors")
 app.add_typer(kv.app, name="kv")
+app.add_typer(schedules.app, name="schedules")
+app.add_typer(dead_letters.app, name="dead-letters")
 
 
 def _print_version(asked: bool) -> None:

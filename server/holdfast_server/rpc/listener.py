@@ -26,6 +26,8 @@ from holdfast.v1 import (
     event_service_pb2_grpc,
     kv_service_pb2,
     kv_service_pb2_grpc,
+    schedule_service_pb2,
+    schedule_service_pb2_grpc,
     session_service_pb2,
     session_service_pb2_grpc,
 )
@@ -39,6 +41,7 @@ from holdfast_server.rpc.convert import Converter, anonymous
 from holdfast_server.rpc.dead_letter_service import DeadLetterService
 from holdfast_server.rpc.event_service import EventService
 from holdfast_server.rpc.kv_service import KvService
+from holdfast_server.rpc.schedule_service import ScheduleService
 from holdfast_server.rpc.session.service import SessionService
 from holdfast_server.rpc.session.shared import Shared
 from holdfast_server.runtime.node import Node
@@ -52,6 +55,7 @@ SERVICES: Final = (
     dead_letter_service_pb2.DESCRIPTOR.services_by_name["DeadLetterService"].full_name,
     event_service_pb2.DESCRIPTOR.services_by_name["EventService"].full_name,
     session_service_pb2.DESCRIPTOR.services_by_name["SessionService"].full_name,
+    schedule_service_pb2.DESCRIPTOR.services_by_name["ScheduleService"].full_name,
 )
 _CHANNELZ: Final = "grpc.channelz.v1.Channelz"
 _MESSAGE_EXTRA: Final = 1 << 20
@@ -126,6 +130,7 @@ class Listener:
                 rpcs=rpcs,
             )
         )
+        self._schedules = ScheduleService(node, converter, limits, self.calls)
         self._reflect = reflect
 
     async def start(self, address: str) -> int:
@@ -136,6 +141,7 @@ class Listener:
         dead_letter_service_pb2_grpc.add_DeadLetterServiceServicer_to_server(self._letters, server)
         event_service_pb2_grpc.add_EventServiceServicer_to_server(self._events, server)
         session_service_pb2_grpc.add_SessionServiceServicer_to_server(self.sessions, server)
+        schedule_service_pb2_grpc.add_ScheduleServiceServicer_to_server(self._schedules, server)
         health_pb2_grpc.add_HealthServicer_to_server(self.health, server)
         if self._reflect:
             names = [*SERVICES, health.NAME, reflection.SERVICE_NAME]
