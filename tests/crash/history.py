@@ -91,11 +91,19 @@ class History:
         self._settle(operation, Fate.ACKNOWLEDGED)
         self.see(operation, position, operation.parts)
 
+    def promise(self, operation: Operation) -> None:
+        """The operation was accepted, and takes effect later."""
+        self._settle(operation, Fate.ACKNOWLEDGED)
+        self._count()
+
     def see(self, operation: Operation, position: int, part: int) -> None:
         """The operation has told where one of its entries is."""
         if not operation.buffered:
             entry, by = operation.entry(part), str(operation)
             self.sightings.append(Sighting(operation.ledger, position, entry, by))
+        self._count()
+
+    def _count(self) -> None:
         self.acknowledged += 1
         for number, event in self._waiting:
             if self.acknowledged >= number:

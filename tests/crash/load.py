@@ -55,7 +55,7 @@ class Load:
 
     def start(self) -> None:
         churn = Churn(self.client, self._history, Random(self._rng.random()))
-        steps = [self._steady, self._steady, self._steady, self._stream, self._note]
+        steps = [self._steady, self._steady, self._steady, self._stream, self._note, self._later]
         loops = [*(self._phase.work(step) for step in steps), self._phase.work(churn.step)]
         loops.append(self._phase.work(self.raw.step))
         self._tasks = [asyncio.create_task(loop) for loop in loops]
@@ -125,6 +125,14 @@ class Load:
                 self._history.fail(operation, error)
         else:
             self._history.acknowledge(operation, position)
+
+    async def _later(self) -> None:
+        """Write an entry by a timer."""
+        ledger = self._rng.choice(LEDGERS)
+        operation = self._history.begin(ledger, "later")
+        delay = self._rng.choice((0.0, 0.02))
+        await self.client.get_or_create(Ledger, [ledger]).later(delay, "add", operation.tag)
+        self._history.promise(operation)
 
     async def _note(self) -> None:
         operation = self._history.begin(BUFFERED, "note", buffered=True)

@@ -18,7 +18,7 @@ from holdfast_server.store import keys
 from holdfast_server.store.rocks import RocksReader
 from holdfast_server.store.verify import verify
 from tests.crash.actors import Found, Ledger
-from tests.crash.history import History
+from tests.crash.history import Fate, History
 from tests.crash.load import BUFFERED, LEDGERS, Load
 from tests.crash.oracle import check, received, sent
 from tests.crash.plan import Plan, Point, Stage
@@ -88,7 +88,7 @@ async def _end(server: ServerProcess, history: History, rng: Random) -> None:
 async def settled(
     client: Client, history: History, arrival_s: float = ARRIVAL_S
 ) -> dict[str, Found]:
-    """The ledgers, once every send has arrived or has had the time to."""
+    """The ledgers, once every send and timer has arrived or has had the time to."""
     books: dict[str, Found] = {}
     ledgers = (*LEDGERS, BUFFERED)
     with contextlib.suppress(TimeoutError):
@@ -101,6 +101,11 @@ async def settled(
 
 def _arrived(history: History, books: dict[str, Found]) -> bool:
     got = received(books)
+    entries = {entry for book in books.values() for entry in book.entries}
+    for operation in history.operations.values():
+        later = operation.action == "later" and operation.fate is Fate.ACKNOWLEDGED
+        if later and operation.entry(1) not in entries:
+            return False
     return all(
         len(got.get(pair, ())) >= len(messages) for pair, messages in sent(history, books).items()
     )

@@ -399,6 +399,18 @@ def test_a_failing_store_loses_no_fire_and_repeats_none() -> None:
     run(registry, body)
 
 
+def test_a_read_that_fails_once_delays_what_is_due_and_loses_nothing() -> None:
+    async def body(world: World) -> None:
+        await world.call("after", 7.3, "note", "x")
+        await world.pass_by(7.2)
+        world.store.fail_next("read")
+        await world.pass_by(0.2)
+        await world.pass_by(6)
+        assert (await book(world))["notes"] == ["x"]
+
+    run(registry, body)
+
+
 def test_a_drain_begins_no_fire_and_lets_those_that_run_end() -> None:
     async def body(world: World) -> None:
         await world.call("after", 10, "slow", 5)

@@ -180,7 +180,9 @@ class Timers:
                 self._cursor = rows[-1][0] + b"\x00"
             following = node.scan(self._cursor, self._end, limit=1, reverse=False)
         except HoldfastError as error:
-            log.warning("timers wait until the store is open: %s", error)
+            log.warning("timers wait until the store can be read: %s", error)
+            if not node.committer.failed:
+                self._timer = node.loop.call_later(_TROUBLE_S, self._look)
             return
         if following:
             self._arm(keys.parse_timer_key(following[0][0])[0])
