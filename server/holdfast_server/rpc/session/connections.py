@@ -33,6 +33,7 @@ class ConnectionStream(Stream):
         "_cancelled",
         "_link",
         "_opened",
+        "_owed",
         "_request",
         "_session",
         "_task",
@@ -51,6 +52,8 @@ class ConnectionStream(Stream):
         # Subscriptions that were sent before it was open.
         self._waiting: list[SubscriptionStream] | None = []
         self._opened: asyncio.Future[None] | None = None
+        # Credit that came before it was open.
+        self._owed = 0
         # Once it is visible to its actor.
         self.connection_id: bytes | None = None
 
@@ -98,6 +101,8 @@ class ConnectionStream(Stream):
     def credit(self, count: int) -> None:
         if self._link is not None:
             self._link.grant(count)
+        else:
+            self._owed += count
 
     def acknowledge(self, message: int) -> None:
         if self._link is not None:
@@ -118,18 +123,27 @@ class ConnectionStream(Stream):
             await link.disconnect("")
         except Exception as error:
             failure = told(error)
+            # It is still open, and its grace begins.
+            link.detach()
         self.closed(link, failure, "")
 
     async def _open(self) -> None:
+        shared = self._session.shared
         failure: HoldfastError | None = None
         link: Link | None = None
+        task: asyncio.Task[object] | None = None
         try:
+            task = shared.calls.enter()
             if not self._cancelled:
-                link = await self._session.shared.node.connect(self._request, self)
+                link = await shared.node.connect(self._request, self)
         except asyncio.CancelledError:
-            failure = HoldfastError(errors.CANCELLED)
+            cut = shared.calls.was_cut(task) if task is not None else None
+            failure = HoldfastError(errors.CANCELLED) if cut is None else cut
         except Exception as error:
             failure = told(error)
+        finally:
+            if task is not None:
+                shared.calls.leave(task)
         link = self._link or link
         if link is None:
             self._over(failure or HoldfastError(errors.CANCELLED))
@@ -156,6 +170,8 @@ class ConnectionStream(Stream):
             answer = self._session.outbox.open(self.number, 0).connected
             answer.connection_id = format_actor_id(link.connection_id)
             answer.actor_id = format_actor_id(link.actor_id)
+        if self._owed:
+            link.grant(self._owed)
         waiting, self._waiting = self._waiting or [], None
         for stream in waiting:
             if stream.started:

@@ -114,6 +114,7 @@ class Session:
         for stream in self.streams:
             if stream.kind not in (Kind.CALL, Kind.STREAMING):
                 self.streams.end(stream.number)
+                self.resumable = self.resumable or stream.resumable
                 stream.broken()
         if len(self.streams):
             self._quiet = loop.create_future()
@@ -355,7 +356,7 @@ class Session:
             self.over = True
             self._timer.cancel()
             streams = self.streams.clear()
-            self.resumable = any(stream.resumable for stream in streams)
+            self.resumable = self.resumable or any(stream.resumable for stream in streams)
             for stream in streams:
                 stream.broken()
             if self._releasing is not None:

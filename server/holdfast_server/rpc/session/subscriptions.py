@@ -21,7 +21,16 @@ if TYPE_CHECKING:
 class SubscriptionStream(Stream):
     """A subscription, and the Reader that it is told to."""
 
-    __slots__ = ("_at", "_owed", "_request", "_session", "_subscription", "_task", "_told")
+    __slots__ = (
+        "_at",
+        "_early",
+        "_owed",
+        "_request",
+        "_session",
+        "_subscription",
+        "_task",
+        "_told",
+    )
     kind = Kind.SUBSCRIPTION
 
     def __init__(self, number: int, session: Session, request: Subscribe) -> None:
@@ -35,6 +44,8 @@ class SubscriptionStream(Stream):
         self._told = False
         # Credit that came before it was there.
         self._owed = 0
+        # Events that wait until its connection is open, if it is of one.
+        self._early: list[Delivery] | None = None
 
     @property
     def started(self) -> bool:
@@ -52,6 +63,7 @@ class SubscriptionStream(Stream):
             request.target, request.connection = Target(address=link.address), link.connection_id
         if session.over or session.streams.get(self.number) is not self:
             return
+        self._early = None if announce else []
         try:
             subscription = await session.shared.node.subscribe(request, self)
         except asyncio.CancelledError:
@@ -76,9 +88,14 @@ class SubscriptionStream(Stream):
             self._told = True
             answer = self._session.outbox.open(self.number, 0)
             answer.subscribed.cursor.CopyFrom(cursor_of(self._at))
+            early, self._early = self._early or (), None
+            for delivery in early:
+                self._session.outbox.event(self.number, delivery)
 
     def refuse(self, error: HoldfastError) -> None:
-        """It never started."""
+        """It never started, or its connection was rejected."""
+        if self._subscription is not None:
+            self._subscription.close()
         self._session.failed(self.number, error, known=True)
 
     # The client's side
@@ -107,13 +124,16 @@ class SubscriptionStream(Stream):
         session = self._session
         if session.over:
             return
-        self.announce()
+        if self._early is not None:
+            # Whoever is not let in hears nothing. Its credit bounds what waits.
+            self._early.append(delivery)
+            return
         session.outbox.event(self.number, delivery)
         session.hold_if_full(subscription)
 
     def moved(self, subscription: Subscription) -> None:
         """Its cursor went on."""
-        if not self._session.over:
+        if not self._session.over and self._early is None:
             answer = self._session.outbox.open(self.number, 0)
             answer.subscribed.cursor.CopyFrom(cursor_of(subscription.cursor))
 
