@@ -116,7 +116,9 @@ class Sleeper:
     async def drain(self, until: float) -> None:
         """Put all others to sleep too, also those that are woken meanwhile."""
         self._ends, loop = until, self._node.loop
-        while (left_s := until - loop.time()) > 0:
+        # What is cancelled at its own end still has its moment to clean up.
+        ends = until + _CANCELLED_S
+        while (left_s := ends - loop.time()) > 0:
             for activation in self._node.catalog.with_work():
                 self.begin(activation)
             running = [*self._under_way.values(), *self._farewells]
