@@ -146,6 +146,8 @@ class Session:
             tasks.append(self._opener)
         if tasks:
             await asyncio.wait(tasks)
+        for link in links:
+            link.forget()
 
     def _start(self) -> None:
         if self._opener is None and not self._closed:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import weakref
 from collections import deque
 from collections.abc import Callable
 from typing import Final
@@ -173,7 +174,8 @@ class Deadlines:
     __slots__ = ("_drop", "_loop", "_steps")
 
     def __init__(self, drop: Callable[[Stream], None]) -> None:
-        self._drop = drop
+        # Not to keep whom it serves, once that is closed.
+        self._drop = weakref.WeakMethod(drop)
         self._loop = asyncio.get_running_loop()
         self._steps: dict[int, set[CallStream]] = {}
 
@@ -188,8 +190,10 @@ class Deadlines:
         return streams
 
     def _due(self, step: int) -> None:
+        drop = self._drop()
         for stream in self._steps.pop(step, ()):
-            self._drop(stream)
+            if drop is not None:
+                drop(stream)
             stream.cut(local_error(grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded"))
 
 

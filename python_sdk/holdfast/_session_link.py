@@ -177,6 +177,10 @@ class Link:
             self._ping.cancel()
         self._rpc.cancel()
 
+    def forget(self) -> None:
+        """Let go of what refers back to it, once its tasks have ended."""
+        self._reader = self._writer = self._rpc = None
+
     @property
     def tasks(self) -> list[asyncio.Task[None]]:
         """What runs for this link."""
