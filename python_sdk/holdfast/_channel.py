@@ -6,6 +6,7 @@ open, calls hang or crash. Such a child is refused a channel, with the remedy.
 
 from __future__ import annotations
 
+import gc
 import os
 import weakref
 from pathlib import Path
@@ -44,7 +45,11 @@ _unusable = False
 
 def _after_fork() -> None:
     global _unusable
-    _unusable = _unusable or len(_open) > 0
+    if len(_open) > 0:
+        _unusable = True
+        # The end of a call that is under way would call into gRPC, which crashes here: what
+        # the collector would free now stays.
+        gc.freeze()
 
 
 if hasattr(os, "register_at_fork"):

@@ -62,7 +62,6 @@ class Activation:
         "address",
         "background",
         "connections",
-        "dropped",
         "epoch",
         "event_log",
         "expires_ms",
@@ -83,6 +82,7 @@ class Activation:
         self.address = address
         self.scope = scope
         self.info = info
+        # Negative once it was dropped: very many activations share this number.
         self.epoch = node.committer.epoch
         self.mailbox: Mailbox[Turn] = Mailbox(info.bounds)
         self.instance: Instance | None = None
@@ -101,8 +101,6 @@ class Activation:
         self.actor_id = node.read(keys.directory_key(address)) or b""
         # From when the actor counts as gone; None while that is not known.
         self.expires_ms: int | None = None
-        # Evicted, or its store has failed: its memory may no longer be true.
-        self.dropped = False
         # What goes on outside its turns; None for as long as there was nothing.
         self.background: Background | None = None
 
@@ -112,17 +110,26 @@ class Activation:
         return bool(self.actor_id) and self.start is None
 
     @property
+    def dropped(self) -> bool:
+        """Evicted, or its store has failed: its memory may no longer be true."""
+        return self.epoch < 0
+
+    def drop(self) -> None:
+        """It leaves memory."""
+        self.epoch = -abs(self.epoch)
+
+    @property
     def live(self) -> bool:
         """Whether this memory is what the store says; never again once it is not."""
         committer = self.node.committer
-        return not self.dropped and not committer.failed and self.epoch == committer.epoch
+        return not committer.failed and self.epoch == committer.epoch
 
     def check_live(self) -> None:
         """Refuse to go on with memory that is no longer true."""
         if self.live:
             return
         committer = self.node.committer
-        if committer.failed or self.epoch != committer.epoch:
+        if committer.failed or abs(self.epoch) != committer.epoch:
             raise HoldfastError(errors.STORE_UNAVAILABLE)
         if self.background is not None:
             raise HoldfastError(errors.ACTOR_STOPPING, "the actor has gone to sleep; nothing ran")
@@ -420,7 +427,7 @@ class Activation:
                 # Whoever waited may have gone: then nobody needs to hear of it.
                 future.exception()
 
-        self.last_commit = node.committer.submit(batch, self.epoch, release, buffered=buffered)
+        self.last_commit = node.committer.submit(batch, abs(self.epoch), release, buffered=buffered)
         if emitted is not None and emitted.gated and self.event_log is not None:
             self.event_log.gate = self.last_commit
         if turn.span is not None:
@@ -447,7 +454,7 @@ class Activation:
 
     async def until_synced(self) -> None:
         """Wait until everything that a turn here may have seen is durable."""
-        await self.node.committer.until_synced(self.last_commit, self.epoch)
+        await self.node.committer.until_synced(self.last_commit, abs(self.epoch))
 
 
 def _run(afters: list[tuple[bool, Callable[[], None]]] | None, late: bool) -> None:

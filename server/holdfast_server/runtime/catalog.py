@@ -132,7 +132,7 @@ class Catalog:
         self._by_scope.clear()
         self._state_bytes = 0
         for activation in dropped:
-            activation.dropped = True
+            activation.drop()
             if activation.background is not None:
                 activation.background.lose()
 
@@ -235,7 +235,7 @@ class Catalog:
 
     def _remove(self, activation: Activation) -> None:
         if not activation.dropped:
-            activation.dropped = True
+            activation.drop()
             del self._by_address[activation.address]
             del self._by_scope[activation.scope]
             if activation.instance is not None:
