@@ -6,6 +6,7 @@ from typing import Any
 
 from holdfast import Actor, Context, action, setup
 from tests.server.conftest import Start
+from tests.server.outcomes import code_of
 from tests.server.peers import attach, call_on
 from tests.server.sleepers import Counts, asleep, started
 from tests.server.stage import Stage
@@ -40,6 +41,13 @@ class Announcer(Actor[Counts]):
     async def remember(self, c: Context[Counts], what: str) -> list[str]:
         c.vars.append(what)
         return list(c.vars)
+
+    @action
+    async def destroy_and_send(self, c: Context[Counts], times: int) -> None:
+        c.abort_signal  # noqa: B018 - somebody has asked for it
+        for _ in range(times):
+            c.send(Announcer, ["other"], "counts")
+        c.destroy()
 
 
 registry = setup(use={"announcer": Announcer})
@@ -82,3 +90,14 @@ async def test_vars_are_fresh_after_a_destroy(start: Start, stage: Stage) -> Non
     await client.destroy(Announcer, ["a"])
 
     assert await actor.remember("new") == ["new"]
+
+
+async def test_a_destroy_that_fails_at_its_commit_puts_to_sleep(start: Start, stage: Stage) -> None:
+    server, client = await started(start, registry, outbox_rows_max=1)
+    actor: Any = client.get_or_create(Announcer, ["a"])
+
+    assert await code_of(actor.destroy_and_send(2)) == "outbox.full"
+
+    # What was told to stop stops; the actor is kept, and wakes anew.
+    await asleep(server, "announcer", "a")
+    assert (await actor.counts())[:2] == [2, 1]
