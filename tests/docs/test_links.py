@@ -15,6 +15,7 @@ PAGES = sorted(
     for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("examples/*.md")]
 )
 GUARANTEES = "docs/guarantees.md"
+PARITY = "tests/PARITY.md"
 _LINK = re.compile(r"\]\((?P<target>[^)\s]+)\)")
 _TEST = re.compile(
     r"`(?P<path>tests/[\w/]+\.py)::(?P<name>\w+)`"
@@ -48,7 +49,7 @@ def test_every_page_of_the_documentation_is_in_its_index() -> None:
     assert {path.name for path in (ROOT / "docs").glob("*.md")} - {"index.md"} <= linked
 
 
-@pytest.mark.parametrize("page", [GUARANTEES, "README.md"])
+@pytest.mark.parametrize("page", [GUARANTEES, PARITY, "README.md"])
 def test_every_test_that_is_named_exists(page: str) -> None:
     text = (ROOT / page).read_text(encoding="utf-8")
     named = [
@@ -64,6 +65,21 @@ def test_every_test_that_is_named_exists(page: str) -> None:
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
         }
         assert name in functions, f"{path}::{name}"
+
+
+def test_every_case_of_the_parity_table_is_proven_or_says_why_not() -> None:
+    rows = [
+        line.strip("| ").split(" | ")
+        for line in (ROOT / PARITY).read_text(encoding="utf-8").splitlines()
+        if line.startswith("| ") and not line.startswith("| case")
+    ]
+
+    assert len(rows) >= 100
+    for row in rows:
+        verdict = re.split(r"[:,]", row[-1])[0].strip()
+        assert verdict in {"same", "better", "different", "unproven", "gateway", "not planned"}, row
+        if verdict in {"same", "better"}:
+            assert _TEST.search(" ".join(row)), row
 
 
 def test_every_promise_names_a_test() -> None:
