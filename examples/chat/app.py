@@ -92,10 +92,13 @@ class ChatRoom(Actor[Room, Visitor]):
         return Room(topic=(input or RoomInput()).topic)
 
     async def create_conn_state(self, c: Chat, params: Any) -> Visitor:
-        """A visitor says who they are: params={"user": "ada"}."""
-        user = params.get("user", "") if isinstance(params, dict) else ""
-        if user:
-            check_user(user)
+        """A visitor says who they are, params={"user": "ada"}, or gives no parameters."""
+        if not params:
+            return Visitor()
+        user = params.get("user") if isinstance(params, dict) else None
+        if not isinstance(user, str):
+            raise UserError('params are {"user": NAME}', code="bad_params")
+        check_user(user)
         return Visitor(user)
 
     async def on_connect(self, c: Chat, conn: Connection[Visitor]) -> None:
