@@ -146,7 +146,8 @@ class ChatRoom(Actor[Room, Visitor]):
     @action(read_only=True)
     async def history(self, c: Chat, limit: int = 50) -> list[Message]:
         """The last messages, the oldest of them first."""
-        rows = await c.kv.list("message/", limit=max(limit, 0), reverse=True)
+        limit = max(0, min(limit, MESSAGES_MAX))
+        rows = await c.kv.list("message/", limit=limit, reverse=True)
         return [msgspec.json.decode(row, type=Message) for _, row in reversed(rows)]
 
     @action(read_only=True)

@@ -91,8 +91,7 @@ class Terminal:
                 await self._room.whisper(to, text)
                 show(f"(to {to} in private) {text}")
             elif word == "/history":
-                self._shown = 0
-                await self.show_history(int(rest) if rest.isdecimal() else HISTORY)
+                await self.show_history(int(rest) if rest.isdecimal() else HISTORY, again=True)
             elif line.startswith("/"):
                 show(HELP)
             elif line:
@@ -100,9 +99,12 @@ class Terminal:
         except ActorError as error:
             show(f"!! {error.message}")
 
-    async def show_history(self, count: int) -> None:
-        """Show the last messages."""
-        for message in await self._room.history(count):
+    async def show_history(self, count: int, *, again: bool = False) -> None:
+        """Show the last messages: those that are not on the screen yet, or all of them."""
+        messages = await self._room.history(count)
+        if again:
+            self._shown = 0
+        for message in messages:
             self._show_message(message)
 
     async def show_present(self) -> None:

@@ -112,6 +112,8 @@ def test_who_comes_later_reads_what_was_said(come: Come) -> None:
     assert grace.said() == [f"{number + 1:>4} ada: line {number}" for number in range(5, 25)]
     grace.type("/history 2")
     assert grace.until("ada: line 24") == ["  24 ada: line 23"]
+    grace.type(f"/history {10**12}")
+    assert len(grace.until("ada: line 24")) == 24
 
 
 def test_a_second_terminal_of_somebody_does_not_come_or_leave(come: Come) -> None:
