@@ -20,7 +20,7 @@ from collections.abc import AsyncIterator
 import msgspec
 
 from examples.chat.app import ChatRoom, Message
-from holdfast import ActorError, Client, DeliveredEvent, EventsTrimmed
+from holdfast import ActorError, Client, DeliveredEvent, EventsTrimmed, HoldfastError
 
 SERVER = os.environ.get("HOLDFAST_SERVER", "127.0.0.1:6430")
 HISTORY = 20
@@ -28,6 +28,7 @@ STATUS = {
     "connecting": "-- connecting",
     "connected": "-- connected",
     "disconnected": "-- the server is away",
+    "closed": "-- closed",
 }
 HELP = """-- /who               who is here
 -- /msg USER TEXT     tell one of them something in private
@@ -44,7 +45,7 @@ async def main(user: str, organisation: str, name: str, server: str = SERVER) ->
         connection = client.get_or_create(ChatRoom, [organisation, name]).connect(
             params={"user": user}
         )
-        connection.on_status_change(lambda status: show(STATUS.get(status, "")))
+        connection.on_status_change(lambda status: show(STATUS[status]))
         connection.on("whisper", lambda sender, text: show(f"({sender} in private) {text}"))
         async with connection as room:
             # Asked for before the history is read: what is said between the two waits here.
@@ -52,12 +53,15 @@ async def main(user: str, organisation: str, name: str, server: str = SERVER) ->
             terminal = Terminal(room, user)
             await terminal.show_history(HISTORY)
             await terminal.show_present()
-            listening = asyncio.create_task(terminal.listen(events))
-            async for line in typed_lines():
-                if line == "/quit":
-                    break
-                await terminal.obey(line)
-            listening.cancel()
+            tasks = [
+                asyncio.create_task(terminal.listen(events)),
+                asyncio.create_task(terminal.speak()),
+            ]
+            done, left = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in left:
+                task.cancel()
+            for task in done:
+                task.result()
 
 
 class Terminal:
@@ -79,6 +83,13 @@ class Terminal:
             except EventsTrimmed:
                 # Away for longer than events are kept: the room itself has the messages.
                 await self.show_history(HISTORY)
+
+    async def speak(self) -> None:
+        """Do what is typed until the input ends."""
+        async for line in typed_lines():
+            if line == "/quit":
+                return
+            await self.obey(line)
 
     async def obey(self, line: str) -> None:
         """Do what was typed."""
@@ -143,8 +154,7 @@ async def typed_lines() -> AsyncIterator[str]:
 
 def show(text: str) -> None:
     """Print a line at once."""
-    if text:
-        print(text, flush=True)
+    print(text, flush=True)
 
 
 if __name__ == "__main__":
@@ -157,5 +167,7 @@ if __name__ == "__main__":
         asyncio.run(main(options.user, options.organisation, options.room))
     except ActorError as error:
         sys.exit(f"!! {error.message}")
+    except HoldfastError as error:
+        sys.exit(f"!! {error}")
     except KeyboardInterrupt:
         pass

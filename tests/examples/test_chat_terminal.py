@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from examples.chat.app import TEXT_CHARS_MAX, USER_CHARS_MAX
+from examples.chat.app import TEXT_CHARS_MAX, USER_CHARS_MAX, ChatRoom
+from holdfast import Client
 from tests.server_process import ROOT, ServerProcess, environment
 
 EXAMPLE = "chat"
@@ -173,6 +174,22 @@ def test_a_name_that_is_none_is_refused_in_one_line(server: ServerProcess) -> No
         assert person.process.returncode == 1
         assert output.splitlines()[-1] == "!! a name has 1 to 64 characters"
         assert "Traceback" not in output
+
+
+async def test_a_room_that_is_destroyed_ends_the_terminal(
+    server: ServerProcess, come: Come
+) -> None:
+    ada = come("ada")
+    async with Client(server.address) as client:
+        await client.destroy(ChatRoom, ["org-acme", "general"])
+
+    ada.until("-- closed")
+
+    # The input is still open: nobody has to type to be told.
+    assert ada.process.stdout is not None
+    (last,) = ada.process.stdout.read().splitlines()
+    assert last.startswith("!! ")
+    assert ada.process.wait() == 1
 
 
 def test_a_kill_loses_no_line_and_doubles_none(server: ServerProcess, come: Come) -> None:
