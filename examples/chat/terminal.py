@@ -60,8 +60,7 @@ async def main(user: str, organisation: str, name: str, server: str = SERVER) ->
             done, left = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in left:
                 task.cancel()
-            for task in done:
-                task.result()
+            await asyncio.gather(*done)
 
 
 class Terminal:

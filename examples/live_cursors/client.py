@@ -60,28 +60,37 @@ class Board:
 
 async def main(name: str, server: str = SERVER) -> None:
     """Walk, draw, show."""
-    board, place = Board(), (random.randrange(WIDTH), random.randrange(HEIGHT))
+    board = Board()
     async with Client(server) as client:
         connection = client.get_or_create(Canvas, ["demo"]).connect(params={"name": name})
         async with connection as canvas:
             canvas.on("gone", board.on_gone)
             canvas.on("shape", board.on_shape)
             cursors = canvas.events("cursor", slow_reader="conflate")
-            following = asyncio.create_task(board.follow(cursors))
             for shape in await canvas.shapes():
                 board.draw(shape)
-            for step in range(STEPS):
-                place = walk(place)
-                await canvas.move(*place)
-                if step % 5 == 0:
-                    await canvas.draw(*place, mark=".")
-                if sys.stdout.isatty():
-                    # From the top left corner of an empty screen.
-                    print("\x1b[H\x1b[2J" + board.text(), flush=True)
-                await asyncio.sleep(STEP_S)
+            following = asyncio.create_task(board.follow(cursors))
+            try:
+                await wander(canvas, board)
+            finally:
+                following.cancel()
+                await asyncio.gather(following, return_exceptions=True)
             print(board.text())
             print("here:", ", ".join(await canvas.painters()))
-            following.cancel()
+
+
+async def wander(canvas: Canvas, board: Board) -> None:
+    """Walk, and leave a trace."""
+    place = random.randrange(WIDTH), random.randrange(HEIGHT)
+    for step in range(STEPS):
+        place = walk(place)
+        await canvas.move(*place)
+        if step % 5 == 0:
+            await canvas.draw(*place, mark=".")
+        if sys.stdout.isatty():
+            # From the top left corner of an empty screen.
+            print("\x1b[H\x1b[2J" + board.text(), flush=True)
+        await asyncio.sleep(STEP_S)
 
 
 def walk(place: tuple[int, int]) -> tuple[int, int]:

@@ -165,3 +165,12 @@ def test_the_client_draws_and_the_canvas_is_there_after_a_kill(server: ServerPro
     server.start()
 
     assert "".join(draw("grace")).count(".") >= drawn
+
+
+def test_the_client_is_told_of_a_bad_name_in_one_line(server: ServerProcess) -> None:
+    command = (sys.executable, "-m", "examples.live_cursors.client", "")
+
+    done = run(*command, address=server.address)
+
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"refused: a name has 1 to {NAME_CHARS_MAX} characters\n"
