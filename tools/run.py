@@ -133,13 +133,18 @@ def wait_until_serving(server: subprocess.Popen[bytes], address: str) -> None:
 
 def next_steps(address: str, pid: int) -> str:
     """What to type in another terminal."""
-    server = "" if address == DEFAULT_ADDRESS else f"--server {address} "
+    usual = address == DEFAULT_ADDRESS
+    server = "" if usual else f"--server {address} "
+    elsewhere = "" if usual else f"HOLDFAST_SERVER={address} "
     room = """'["org-acme","general"]'"""
     request = (
         '{"target":{"get":{"name":"chat-room","key":["org-acme","general"]}},"action":"members"}'
     )
     return f"""
 --- The server goes on, as process {pid}. In another terminal, here:
+
+Talk in the room, in as many terminals as you like:
+  {elsewhere}.venv/bin/python -m examples.chat.terminal ada
 
 Read the room, and say something in it:
   .venv/bin/holdfast {server}call chat-room {room} history
@@ -150,7 +155,7 @@ The same server, for a program that has never heard of Holdfast:
     -d '{request}' \\
     http://{address}/holdfast.v1.ActorService/InvokeAction
 
-Kill it, start it again, and find everything there:
+Kill it, start it again, and find everything there; the terminals go on by themselves:
   kill -9 {pid}; make run
 
 Ctrl-C here stops it."""

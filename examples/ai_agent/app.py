@@ -3,7 +3,7 @@
 Serve it with `python -m examples.ai_agent.app`, then run `python -m examples.ai_agent.client`.
 It runs offline, with a model of a few rules; `model.py` has the place for a real one.
 
-`ask` is a streaming action: its turn ends at each `yield`, so that what was said so far is
+`ask` is a streaming action: its turn ends at each `yield`, so that what a tool has done is
 committed and others get their turn while the model thinks. The conversation is state, the
 notes are KV. Whoever watches the agent gets the tokens as they come (ephemeral: a lost one
 does not matter) and each whole answer as an event that is stored and can be resumed.
@@ -33,7 +33,6 @@ class Conversation:
     """What was said lately."""
 
     messages: list[Message] = field(default_factory=list)
-    answers: int = 0
 
 
 @dataclass
@@ -59,11 +58,13 @@ class Agent(Actor[Conversation]):
                 code="bad_prompt",
                 metadata={"characters": len(prompt)},
             )
-        add(c, "user", prompt)
+        # This answer's own, so that two that are asked at once do not mix: it enters the
+        # conversation as a whole.
+        messages = [*c.state.messages, Message("user", prompt)]
+        began = len(messages) - 1
         for _ in range(STEPS_MAX):
             answer, tools = "", 0
-            # The model is shown a copy: after a `yield` the state is read again.
-            async for part in model.reply(list(c.state.messages)):
+            async for part in model.reply(list(messages)):
                 if isinstance(part, Token):
                     answer += part.text
                     c.broadcast("token", part.text)
@@ -73,11 +74,11 @@ class Agent(Actor[Conversation]):
                 yield Part("tool", f"{part.name}({part.argument})")
                 tool = TOOLS.get(part.name)
                 result = await tool(c, part.argument) if tool else f"no tool {part.name}"
-                add(c, "tool", result)
+                messages.append(Message("tool", result))
                 yield Part("tool_result", result)
             if not tools:
-                add(c, "assistant", answer.strip())
-                c.state.answers += 1
+                messages.append(Message("assistant", answer.strip()))
+                c.state.messages = [*c.state.messages, *messages[began:]][-MESSAGES_MAX:]
                 c.broadcast("answer", answer.strip())
                 return
         raise UserError("the model does not come to an end", code="too_many_steps")
@@ -91,12 +92,6 @@ class Agent(Actor[Conversation]):
     async def forget(self, c: Context[Conversation]) -> None:
         """Begin a new conversation; the notes stay."""
         c.state.messages.clear()
-
-
-def add(c: Context[Conversation], role: Literal["user", "assistant", "tool"], text: str) -> None:
-    """Add a message; the oldest go when there are too many."""
-    c.state.messages.append(Message(role, text))
-    del c.state.messages[:-MESSAGES_MAX]
 
 
 registry = setup(use={"agent": Agent})

@@ -14,7 +14,7 @@ import os
 import sys
 
 from examples.ai_agent.app import Agent
-from holdfast import Client
+from holdfast import ActorError, Client
 
 SERVER = os.environ.get("HOLDFAST_SERVER", "127.0.0.1:6430")
 PROMPTS = (
@@ -37,12 +37,15 @@ async def main(prompts: tuple[str, ...], server: str = SERVER) -> None:
 
 async def ask(agent: Agent, prompt: str) -> None:
     """Print one answer part by part."""
-    async for part in agent.ask(prompt):
-        if part.kind == "token":
-            print(part.text, end="", flush=True)
-        else:
-            print(f"  [{part.kind.replace('_', ' ')}] {part.text}")
-    print()
+    try:
+        async for part in agent.ask(prompt):
+            if part.kind == "token":
+                print(part.text, end="", flush=True)
+            else:
+                print(f"  [{part.kind.replace('_', ' ')}] {part.text}")
+        print()
+    except ActorError as error:
+        print(f"refused: {error.message}")
 
 
 if __name__ == "__main__":

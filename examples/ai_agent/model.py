@@ -8,6 +8,7 @@ actor does not change.
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
@@ -48,6 +49,8 @@ class Model(Protocol):
         ...
 
 
+# So that one sees an answer grow.
+TOKEN_S = float(os.environ.get("TOKEN_S", "0.02"))
 _SUM = re.compile(r"\d[\d\s.+*/()-]*[+*/-][\d\s.+*/()-]*\d")
 _REMEMBER = re.compile(r"remember(?: that)?[: ]+(.+)", re.IGNORECASE)
 _RECALL = re.compile(r"what do you (?:know|remember)", re.IGNORECASE)
@@ -63,10 +66,10 @@ class FakeModel:
         if call is not None:
             yield call
             return
-        for word in self._answer(last).split(" "):
+        for token in re.findall(r"\S+\s*", self._answer(last)):
             # A real model takes its time for each token; others use the loop meanwhile.
-            await asyncio.sleep(0)
-            yield Token(word + " ")
+            await asyncio.sleep(TOKEN_S)
+            yield Token(token)
 
     def _tool_for(self, prompt: str) -> ToolCall | None:
         if found := _SUM.search(prompt):

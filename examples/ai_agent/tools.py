@@ -14,6 +14,7 @@ from typing import Any, Final
 from holdfast import Context
 
 NOTES_MAX: Final = 100
+SUM_CHARS_MAX: Final = 200
 _NOTES = "note/"
 _OPERATORS: Final[dict[type[ast.operator], Callable[[Any, Any], Any]]] = {
     ast.Add: operator.add,
@@ -25,11 +26,13 @@ _OPERATORS: Final[dict[type[ast.operator], Callable[[Any, Any], Any]]] = {
 
 async def calculate(c: Context[Any], argument: str) -> str:
     """The value of a sum like "6 * 7"."""
+    if len(argument) > SUM_CHARS_MAX:
+        return f"I calculate sums of at most {SUM_CHARS_MAX} characters."
     try:
-        value = _value(ast.parse(argument, mode="eval").body)
-    except (SyntaxError, ValueError, ZeroDivisionError) as error:
-        return f"I cannot calculate {argument}: {error}"
-    return f"{argument} is {value:g}."
+        value = _value(ast.parse(argument.strip(), mode="eval").body)
+    except (SyntaxError, ValueError, ArithmeticError, RecursionError, MemoryError):
+        return f"I cannot calculate {argument}."
+    return f"{argument} is {value:.12g}."
 
 
 def _value(node: ast.expr) -> float:
@@ -56,7 +59,7 @@ async def remember(c: Context[Any], argument: str) -> str:
 async def recall(c: Context[Any], argument: str) -> str:
     """Everything noted."""
     notes = [str(text) for _, text in await c.kv.list(_NOTES)]
-    return f"I know {len(notes)} things: {'; '.join(notes)}." if notes else "I know nothing yet."
+    return f"I know this: {'; '.join(notes)}." if notes else "I know nothing yet."
 
 
 TOOLS: Final[dict[str, Callable[[Context[Any], str], Awaitable[str]]]] = {

@@ -92,10 +92,13 @@ class ChatRoom(Actor[Room, Visitor]):
         return Room(topic=(input or RoomInput()).topic)
 
     async def create_conn_state(self, c: Chat, params: Any) -> Visitor:
-        """A visitor says who they are: params={"user": "ada"}."""
-        user = params.get("user", "") if isinstance(params, dict) else ""
-        if user:
-            check_user(user)
+        """A visitor says who they are, params={"user": "ada"}, or gives no parameters."""
+        if not params:
+            return Visitor()
+        user = params.get("user") if isinstance(params, dict) else None
+        if not isinstance(user, str):
+            raise UserError('params are {"user": NAME}', code="bad_params")
+        check_user(user)
         return Visitor(user)
 
     async def on_connect(self, c: Chat, conn: Connection[Visitor]) -> None:
@@ -143,7 +146,8 @@ class ChatRoom(Actor[Room, Visitor]):
     @action(read_only=True)
     async def history(self, c: Chat, limit: int = 50) -> list[Message]:
         """The last messages, the oldest of them first."""
-        rows = await c.kv.list("message/", limit=max(limit, 0), reverse=True)
+        limit = max(0, min(limit, MESSAGES_MAX))
+        rows = await c.kv.list("message/", limit=limit, reverse=True)
         return [msgspec.json.decode(row, type=Message) for _, row in reversed(rows)]
 
     @action(read_only=True)

@@ -5,7 +5,9 @@ Serve it with `python -m examples.live_cursors.app`, then run
 
 A cursor moves often, and only its latest place matters: its event is ephemeral, which
 stores nothing and waits for no disk, and a reader that is slow is given the latest one only.
-A shape is there to stay: it is state, and its event is stored, numbered and resumed.
+A shape is there to stay: it is state, and its event is stored, numbered and resumed. So is
+the event of a cursor that goes: who misses it would show that cursor for ever. A painter who
+is cut off may come back within the server's connection_grace_s, 30 s; then the cursor goes.
 """
 
 from __future__ import annotations
@@ -50,21 +52,24 @@ class Canvas(Actor[Drawing, Painter]):
     state = Drawing
     emits = {
         "cursor": Event(str, int, int, ephemeral=True),
-        "gone": Event(str, ephemeral=True),
+        "gone": Event(str),
         "shape": Event(Shape),
     }
 
     async def create_conn_state(self, c: Context[Drawing, Painter], params: Any) -> Painter:
-        """A painter has a name."""
-        name = params.get("name", "") if isinstance(params, dict) else ""
-        if len(name) > NAME_CHARS_MAX:
-            raise UserError(f"a name has at most {NAME_CHARS_MAX} characters", code="bad_name")
+        """A painter has a name, params={"name": "ada"}; who only looks gives no parameters."""
+        if not params:
+            return Painter("")
+        name = params.get("name") if isinstance(params, dict) else None
+        if not isinstance(name, str) or not 0 < len(name) <= NAME_CHARS_MAX:
+            raise UserError(f"a name has 1 to {NAME_CHARS_MAX} characters", code="bad_name")
         return Painter(name)
 
     async def on_disconnect(self, c: Context[Drawing, Painter], conn: Connection[Painter]) -> None:
-        """The cursor disappears."""
-        if conn.state.name:
-            c.broadcast("gone", conn.state.name)
+        """The cursor disappears, with the last terminal of its painter."""
+        name = conn.state.name
+        if name and not any(other.state.name == name for other in c.conns if other != conn):
+            c.broadcast("gone", name)
 
     @action(read_only=True)
     def move(self, c: Context[Drawing, Painter], x: int, y: int) -> None:
@@ -86,6 +91,11 @@ class Canvas(Actor[Drawing, Painter]):
     def shapes(self, c: Context[Drawing, Painter]) -> list[Shape]:
         """Everything drawn, the oldest first."""
         return c.state.shapes
+
+    @action(read_only=True)
+    def painters(self, c: Context[Drawing, Painter]) -> list[str]:
+        """Who is here, or cut off and may come back."""
+        return sorted({conn.state.name for conn in c.conns if conn.state.name})
 
 
 def painter(c: Context[Drawing, Painter]) -> Painter:

@@ -12,9 +12,13 @@ import asyncio
 import os
 import random
 import sys
+from collections.abc import AsyncIterator
+from typing import Any
+
+import msgspec
 
 from examples.live_cursors.app import HEIGHT, WIDTH, Canvas, Shape
-from holdfast import Client
+from holdfast import ActorError, Client, DeliveredEvent
 
 SERVER = os.environ.get("HOLDFAST_SERVER", "127.0.0.1:6430")
 STEPS = int(os.environ.get("STEPS", "100"))
@@ -28,16 +32,22 @@ class Board:
         self.cursors: dict[str, tuple[int, int]] = {}
         self.shapes: dict[tuple[int, int], str] = {}
 
-    def on_cursor(self, name: str, x: int, y: int) -> None:
-        """Somebody moved."""
-        self.cursors[name] = x, y
+    async def follow(self, cursors: AsyncIterator[DeliveredEvent]) -> None:
+        """See everybody move."""
+        async for event in cursors:
+            name, x, y = event.args
+            self.cursors[name] = x, y
 
     def on_gone(self, name: str) -> None:
         """Somebody left."""
         self.cursors.pop(name, None)
 
-    def on_shape(self, shape: Shape) -> None:
+    def on_shape(self, shape: Any) -> None:
         """Somebody drew."""
+        self.draw(msgspec.convert(shape, Shape))
+
+    def draw(self, shape: Shape) -> None:
+        """Show a shape."""
         self.shapes[shape.x, shape.y] = shape.mark
 
     def text(self) -> str:
@@ -50,25 +60,37 @@ class Board:
 
 async def main(name: str, server: str = SERVER) -> None:
     """Walk, draw, show."""
-    board, place = Board(), (random.randrange(WIDTH), random.randrange(HEIGHT))
+    board = Board()
     async with Client(server) as client:
         connection = client.get_or_create(Canvas, ["demo"]).connect(params={"name": name})
         async with connection as canvas:
-            canvas.on("cursor", board.on_cursor)
             canvas.on("gone", board.on_gone)
             canvas.on("shape", board.on_shape)
+            cursors = canvas.events("cursor", slow_reader="conflate")
             for shape in await canvas.shapes():
-                board.on_shape(shape)
-            for step in range(STEPS):
-                place = walk(place)
-                await canvas.move(*place)
-                if step % 5 == 0:
-                    await canvas.draw(*place, mark=".")
-                if sys.stdout.isatty():
-                    print("\x1b[H\x1b[2J" + board.text(), flush=True)
-                await asyncio.sleep(STEP_S)
-    print(board.text())
-    print(f"{name} leaves; {len(board.shapes)} places are drawn")
+                board.draw(shape)
+            following = asyncio.create_task(board.follow(cursors))
+            try:
+                await wander(canvas, board)
+            finally:
+                following.cancel()
+                await asyncio.gather(following, return_exceptions=True)
+            print(board.text())
+            print("here:", ", ".join(await canvas.painters()))
+
+
+async def wander(canvas: Canvas, board: Board) -> None:
+    """Walk, and leave a trace."""
+    place = random.randrange(WIDTH), random.randrange(HEIGHT)
+    for step in range(STEPS):
+        place = walk(place)
+        await canvas.move(*place)
+        if step % 5 == 0:
+            await canvas.draw(*place, mark=".")
+        if sys.stdout.isatty():
+            # From the top left corner of an empty screen.
+            print("\x1b[H\x1b[2J" + board.text(), flush=True)
+        await asyncio.sleep(STEP_S)
 
 
 def walk(place: tuple[int, int]) -> tuple[int, int]:
@@ -80,4 +102,9 @@ def walk(place: tuple[int, int]) -> tuple[int, int]:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1] if len(sys.argv) > 1 else "ada"))
+    try:
+        asyncio.run(main(sys.argv[1] if len(sys.argv) > 1 else "ada"))
+    except ActorError as error:
+        sys.exit(f"refused: {error.message}")
+    except KeyboardInterrupt:
+        pass

@@ -117,6 +117,30 @@ async def test_a_refused_text_says_how_long_it_was(client: Client, own: str) -> 
     assert caught.value.metadata == {"characters": 0}
 
 
+@pytest.mark.parametrize(
+    ("params", "code"),
+    [
+        ({"user": ""}, "bad_name"),
+        ({"user": "x" * (USER_CHARS_MAX + 1)}, "bad_name"),
+        ({"user": 7}, "bad_params"),
+        ({"name": "ada"}, "bad_params"),
+        ("ada", "bad_params"),
+    ],
+)
+async def test_a_visitor_says_who_they_are_or_nothing(
+    client: Client, own: str, params: Any, code: str
+) -> None:
+    with pytest.raises(ActorError) as caught:
+        async with client.get_or_create(ChatRoom, [own, "room"]).connect(params=params) as room:
+            await room.present()
+
+    assert caught.value.code == code
+    with pytest.raises(ActorError) as caught:
+        async with client.get_or_create(ChatRoom, [own, "room"]).connect() as room:
+            await room.say("who am I?")
+    assert caught.value.code == "nameless"
+
+
 @pytest.mark.parametrize("key", [[], ["general"], ["org", "room", "more"]])
 async def test_a_room_has_an_organisation_and_a_name(client: Client, key: list[str]) -> None:
     with pytest.raises(ActorError) as caught:

@@ -97,8 +97,8 @@ def test_the_chat_is_there_after_a_kill(runs: list[Run], tmp_path: Path) -> None
 def test_the_next_commands_work_as_they_are_printed(runs: list[Run], tmp_path: Path) -> None:
     runs.append(run := Run(free_address(), tmp_path / "data"))
     text = "\n".join(run.until(RUNNING)).replace("\\\n", "")
-    commands = re.findall(r"^  (\.venv/bin/.*)$", text, re.MULTILINE)
-    assert len(commands) == 3
+    commands = re.findall(r"^  ((?:HOLDFAST_SERVER=\S+ )?\.venv/bin/.*)$", text, re.MULTILINE)
+    assert len(commands) == 4
 
     done = [
         subprocess.run(
@@ -106,6 +106,7 @@ def test_the_next_commands_work_as_they_are_printed(runs: list[Run], tmp_path: P
             shell=True,
             cwd=ROOT,
             env=environment(),
+            input="said in a terminal\n",
             capture_output=True,
             text=True,
             check=False,
@@ -113,10 +114,11 @@ def test_the_next_commands_work_as_they_are_printed(runs: list[Run], tmp_path: P
         for command in commands
     ]
 
-    assert [(each.returncode, each.stderr) for each in done] == [(0, "")] * 3
-    assert "hello, is anyone here?" in done[0].stdout
-    assert '"number": 3' in done[1].stdout
-    assert '"data"' in done[2].stdout
+    assert [(each.returncode, each.stderr) for each in done] == [(0, "")] * 4
+    assert "-- here: ada (/help for help)" in done[0].stdout
+    assert "said in a terminal" in done[1].stdout
+    assert '"number": 4' in done[2].stdout
+    assert '"data"' in done[3].stdout
 
 
 def test_an_address_in_use_is_explained(tmp_path: Path) -> None:
