@@ -47,4 +47,4 @@ gen: ## regenerate the Python code of the protos, and docs/configuration.md
 	$(RUN) python -m tools.gen_configuration
 
 bench: setup ## measure, and write docs/performance.md; takes minutes, and wants the machine for itself
-	$(RUN) python -m bench
+	GRPC_VERBOSITY=ERROR $(RUN) python -m bench

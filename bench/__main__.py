@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from bench import memory, table, unary, wake
+from bench import fanout, memory, resume, session, table, unary, wake
 
 
 def main() -> None:
-    results = [unary.measure(), wake.measure(), memory.measure()]
-    table.write(table.show(results, "make bench"))
+    parts = (unary, session, fanout, resume, wake, memory)
+    table.write(table.show([part.measure() for part in parts], "make bench"))
 
 
 if __name__ == "__main__":

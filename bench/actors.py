@@ -23,6 +23,12 @@ class Counter(Actor[Count]):
         c.state.value += by
         return c.state.value
 
+    @action
+    async def announce(self, c: Context[Count]) -> int:
+        c.state.value += 1
+        c.broadcast("counted", c.state.value)
+        return c.state.value
+
     @action(read_only=True)
     def value(self, c: Context[Count]) -> int:
         return c.state.value
@@ -47,4 +53,18 @@ class Sleeper(Actor[Count]):
         return len(c.vars)
 
 
-registry = setup(use={"counter": Counter, "sleeper": Sleeper})
+class Station(Actor[Count]):
+    """Broadcasts numbers that rise by one, to whoever listens."""
+
+    state = Count
+    sleep_timeout_s = 86_400
+
+    @action
+    async def tell(self, c: Context[Count], count: int = 1, ephemeral: bool = False) -> int:
+        for _ in range(count):
+            c.state.value += 1
+            c.broadcast("told", c.state.value, ephemeral=ephemeral)
+        return c.state.value
+
+
+registry = setup(use={"counter": Counter, "sleeper": Sleeper, "station": Station})

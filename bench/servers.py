@@ -27,8 +27,12 @@ class ServerProcess:
 
     def __init__(self, command: list[str], port: int) -> None:
         self.port = port
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", *command],
+        self._command = command
+        self._process = self._start()
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            [sys.executable, "-m", *self._command],
             cwd=ROOT,
             env={**os.environ, "HOLDFAST_LOG_LEVEL": "warning"},
             stdout=subprocess.DEVNULL,
@@ -57,6 +61,12 @@ class ServerProcess:
         """Memory that the process holds."""
         statm = Path(f"/proc/{self._process.pid}/statm").read_text()
         return int(statm.split()[1]) * _PAGE_BYTES
+
+    def kill_and_start(self) -> None:
+        """End the process with SIGKILL, and start it again as it was started."""
+        self._process.kill()
+        self._process.wait()
+        self._process = self._start()
 
     def stop(self) -> None:
         self._process.terminate()

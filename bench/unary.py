@@ -7,7 +7,6 @@ that were answered.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +15,7 @@ from statistics import median
 from bench.actors import Counter
 from bench.calls import METHOD, Calls
 from bench.disk import sync_seconds
+from bench.frames import run
 from bench.http2 import Connection
 from bench.servers import ServerProcess, data_directory, echo_server, holdfast_server
 from bench.table import Result, Row, show
@@ -84,7 +84,7 @@ def _run(loads: dict[str, Load], directory: Path, size: Size) -> list[float]:
             load.measure(size)
         syncs.append(median(sync_seconds(directory, size.syncs)))
     ours = loads[_OURS]
-    total = asyncio.run(_total(ours.server.port, ours.calls.keys))
+    total = run(_total(ours.server.port, ours.calls.keys))
     if total != ours.answered:
         raise AssertionError(f"{ours.answered} calls were answered, and {total} took effect")
     return syncs

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import time
 from dataclasses import dataclass, field
-from statistics import median
+from statistics import median, quantiles
 
 from bench.actors import Sleeper
 from bench.calls import METHOD, Calls, result
@@ -36,10 +36,10 @@ FULL = Size()
 
 @dataclass(slots=True)
 class Pair:
-    """p50 of the waking call and of the call after it, one of each a round."""
+    """Latencies of the waking call and of the call after it, a list of each a round."""
 
-    wake: list[float] = field(default_factory=list)
-    warm: list[float] = field(default_factory=list)
+    wake: list[list[float]] = field(default_factory=list)
+    warm: list[list[float]] = field(default_factory=list)
 
 
 def _round(connection: Connection, calls: Calls, pair: Pair, size: Size) -> None:
@@ -49,8 +49,8 @@ def _round(connection: Connection, calls: Calls, pair: Pair, size: Size) -> None
     slept = [index for index in range(0, len(counts), 2) if counts[index : index + 2] == [1, 2]]
     if len(slept) < size.actors / 2:
         raise RuntimeError(f"only {len(slept)} of {size.actors} actors slept")
-    pair.wake.append(median(sample.latencies[index] for index in slept))
-    pair.warm.append(median(sample.latencies[index + 1] for index in slept))
+    pair.wake.append([sample.latencies[index] for index in slept])
+    pair.warm.append([sample.latencies[index + 1] for index in slept])
 
 
 def measure(size: Size = FULL) -> Result:
@@ -69,14 +69,21 @@ def measure(size: Size = FULL) -> Result:
             for action, pair in pairs.items():
                 _round(*loads[action], pair, size)
     names = {"increment": "durable increment", "look": "read-only call"}
-    rows = [_row(names[action], pair) for action, pair in pairs.items()]
+    rows = [
+        _row(names[action], pair, percent) for action, pair in pairs.items() for percent in (50, 99)
+    ]
     return Result(COMMAND, size.rounds, rows)
 
 
-def _row(name: str, pair: Pair) -> Row:
-    wake, warm = median(pair.wake), median(pair.warm)
+def _percentile(rounds: list[list[float]], percent: int) -> float:
+    """The median of the percentiles of the rounds."""
+    return median(quantiles(each, n=100, method="inclusive")[percent - 1] for each in rounds)
+
+
+def _row(name: str, pair: Pair, percent: int) -> Row:
+    wake, warm = _percentile(pair.wake, percent), _percentile(pair.warm, percent)
     return Row(
-        f"{name} that wakes its actor, p50",
+        f"{name} that wakes its actor, p{percent}",
         f"{wake * 1e6:.0f} µs",
         f"awake: {warm * 1e6:.0f} µs",
         f"{wake / warm:.2f}",

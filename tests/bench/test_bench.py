@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import memory, table, unary, wake
+from bench import fanout, listeners, memory, resume, session, table, unary, wake
 from bench.table import Result, Row
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
@@ -26,7 +26,77 @@ def test_unary_measures_every_server_and_counts_every_call() -> None:
 def test_wake_measures_actors_that_slept() -> None:
     result = wake.measure(wake.Size(rounds=1, actors=4))
 
-    assert [float(row.ratio) > 0 for row in result.rows] == [True, True]
+    assert [float(row.ratio) > 0 for row in result.rows] == [True] * 4
+    assert [row.name[-3:] for row in result.rows] == ["p50", "p99"] * 2
+
+
+def test_session_measures_frames_of_the_same_calls_and_counts_every_call() -> None:
+    size = session.Size(rounds=1, seconds=0.05, single_calls=3, syncs=2, actors=5, in_flight=8)
+
+    result = session.measure(size)
+
+    assert len(result.rows) == 7
+    assert [row.against.startswith("stream echo") for row in result.rows] == [True] * 4 + [
+        False
+    ] * 3
+    calls = float(result.rows[0].against.split(",")[1].split()[0])
+    assert 1 <= calls <= 8
+
+
+def test_a_session_whose_counters_do_not_add_up_is_an_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    size = session.Size(rounds=0, syncs=2, actors=5, in_flight=8)
+    warm_up = session.Load.warm_up
+
+    async def uncounted(load: session.Load) -> None:
+        await warm_up(load)
+        load._answered -= 1
+
+    monkeypatch.setattr(session.Load, "warm_up", uncounted)
+    with pytest.raises(AssertionError, match="calls were answered, and"):
+        session.measure(size)
+
+
+def test_fanout_measures_what_every_subscriber_was_told() -> None:
+    audiences = (fanout.Audience(1, 1, 3), fanout.Audience(8, 4, 1))
+    size = fanout.Size(rounds=1, seconds=0.05, audiences=audiences)
+
+    result = fanout.measure(size)
+
+    assert [float(row.ratio) > 0 for row in result.rows] == [True] * 4
+
+
+def test_resume_measures_until_all_are_told() -> None:
+    result = resume.measure(resume.Size(rounds=1, subscribers=6, sessions=2))
+
+    assert float(result.rows[0].ratio) >= 1
+
+
+def test_a_listener_notices_what_is_missing_and_what_comes_twice() -> None:
+    board = listeners.Board()
+    listener = listeners.Listener(board)
+
+    for number in (7, 8, 10, 10, 11):
+        listener.told(number)
+
+    assert (listener.last, board.wrong) == (11, 2)
+
+
+def test_a_mark_is_reached_when_the_last_listener_comes_to_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    board = listeners.Board()
+    board.listeners = [first, second] = [listeners.Listener(board) for _ in range(2)]
+
+    board.put(2)
+    board.put(3)
+    first.told(3)
+    second.told(2)
+    assert capsys.readouterr().out == "2 0\n"
+    second.told(3)
+
+    assert capsys.readouterr().out == "3 0\n"
 
 
 def test_memory_measures_what_a_server_grows_by() -> None:
