@@ -11,15 +11,18 @@ See `docs/testing.md`. pytest finds the fixtures `holdfast_client`, `holdfast_cl
 `holdfast_harness` by themselves; they need a fixture `holdfast_registry` of yours.
 """
 
+from holdfast.testing._blocking import BlockingHarness, blocking_harness
 from holdfast.testing._harness import Harness, harness
 from holdfast.testing.errors import FaultNotHitError, HarnessError
 from holdfast.testing.faults import Fault, Faults
 
 __all__ = [
+    "BlockingHarness",
     "Fault",
     "FaultNotHitError",
     "Faults",
     "Harness",
     "HarnessError",
+    "blocking_harness",
     "harness",
 ]

@@ -178,7 +178,7 @@ class Harness:
 
     @property
     def address(self) -> str:
-        """"host:port" of the server; only with grpc=True, once it has started."""
+        """ "host:port" of the server; only with grpc=True, once it has started."""
         if not self._grpc or self._loop is None or self._ended:
             raise HarnessError("only a running harness(..., grpc=True) has an address")
         return self._world.address
@@ -216,11 +216,15 @@ class Harness:
         if check:
             self.faults.check()
 
-    def abandon(self) -> None:
-        """Give everything back without a loop to stop the server on."""
-        if self._loop is not None and not self._ended:
+    def end_from_outside(self, *, check: bool = True) -> None:
+        """`close`, where no loop runs: on the harness's own, if that can still run."""
+        if self._loop is not None and not self._ended and self._loop.is_closed():
             self._ended = True
             self._release()
+        elif self._loop is not None and not self._ended:
+            self._loop.run_until_complete(self.close(check=check))
+        if check:
+            self.faults.check()
 
     # For the client
 
@@ -287,8 +291,9 @@ class Harness:
     async def _usable(self) -> None:
         """Started, not ended, and asked by the test on its own loop."""
         if current_domain() is not None:
-            raise HarnessError("the harness is the test's: an actor that used it would wait "
-                               "for itself")
+            raise HarnessError(
+                "the harness is the test's: an actor that used it would wait for itself"
+            )
         await self.ready()
         await self._world.up()
 

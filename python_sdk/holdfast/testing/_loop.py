@@ -250,9 +250,7 @@ class LoopHub:
         domain = _DOMAIN.get()
         if domain is None:
             return self._real_call_at(when, callback, *args, context=context)
-        return domain.time.call_in(
-            when - domain.time.seconds, callback, args, context, domain
-        )
+        return domain.time.call_in(when - domain.time.seconds, callback, args, context, domain)
 
     def _call_soon_threadsafe(
         self, callback: Callable[..., Any], *args: Any, context: Any = None

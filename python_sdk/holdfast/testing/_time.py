@@ -319,7 +319,7 @@ def _is_look(callback: Any) -> bool:
 
 
 def _name(timer: _Timer) -> str:
-    callback: Callable[..., Any] | None = timer._callback
+    callback: Callable[..., Any] | None = getattr(timer, "_callback", None)
     return getattr(callback, "__qualname__", repr(callback))
 
 

@@ -129,9 +129,7 @@ class Faults:
         self._armed: list[Fault] = []
         self._over_wire = False
 
-    def crash_after_commit(
-        self, actor: Any = None, action: Any = None, *, times: int = 1
-    ) -> Fault:
+    def crash_after_commit(self, actor: Any = None, action: Any = None, *, times: int = 1) -> Fault:
         """The server dies when the turn's effects are durable and its answer has not left.
 
         It starts again at once on the same store. Also turns of timers, sends and calls

@@ -88,9 +88,7 @@ class _Context:
         raise _Aborted
 
 
-def failure(
-    code: grpc.StatusCode, details: str, trailing: Metadata = ()
-) -> grpc.aio.AioRpcError:
+def failure(code: grpc.StatusCode, details: str, trailing: Metadata = ()) -> grpc.aio.AioRpcError:
     """An RPC's failure as grpc.aio raises it."""
     return grpc.aio.AioRpcError(
         code, _EMPTY, grpc.aio.Metadata(*trailing), details=details, debug_error_string=""
@@ -192,7 +190,11 @@ class InProcessChannel:
         self._wire = wire
 
     def unary_unary(
-        self, method: str, request_serializer: Any = None, response_deserializer: Any = None, **_: Any
+        self,
+        method: str,
+        request_serializer: Any = None,
+        response_deserializer: Any = None,
+        **_: Any,
     ) -> Callable[..., UnaryCall]:
         def call(request: Any, *, timeout: float | None = None, metadata: Any = ()) -> UnaryCall:
             contexts: list[_Context] = []
@@ -208,7 +210,11 @@ class InProcessChannel:
         return call
 
     def unary_stream(
-        self, method: str, request_serializer: Any = None, response_deserializer: Any = None, **_: Any
+        self,
+        method: str,
+        request_serializer: Any = None,
+        response_deserializer: Any = None,
+        **_: Any,
     ) -> Callable[..., StreamCall]:
         def call(request: Any, *, timeout: float | None = None, metadata: Any = ()) -> StreamCall:
             data = request_serializer(request)
@@ -340,7 +346,8 @@ async def _items(
     try:
         while True:
             following = loop.create_task(queue.get())
-            await asyncio.wait([following, rpc.ended], return_when=asyncio.FIRST_COMPLETED)
+            either: list[asyncio.Future[Any]] = [following, rpc.ended]
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
             if not following.done():
                 following.cancel()
                 break

@@ -10,7 +10,7 @@ from typing import Any
 from holdfast.testing._loop import LoopHub
 from holdfast.testing._time import TestTime
 from holdfast.testing.faults import Faults
-from holdfast_server.store.api import Batch, Store, StoreError
+from holdfast_server.store.api import Batch, StoreError
 from holdfast_server.store.faults import FaultyStore
 from holdfast_server.telemetry.observer import ObservedTurn, Observer
 
@@ -169,4 +169,3 @@ class FaultObserver(Observer):
 def seeded(seed: int | str, purpose: str) -> random.Random:
     """Random numbers of one purpose: what one part draws changes nothing for another."""
     return random.Random(f"holdfast {seed} {purpose}")
-

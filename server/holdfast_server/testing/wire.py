@@ -95,9 +95,7 @@ class Wire:
             return request.actor.name, tuple(request.actor.key), action
         return *self._target(request.namespace, request.target), action
 
-    def _target(
-        self, namespace: str, target: actor_pb2.ActorTarget
-    ) -> tuple[str, tuple[str, ...]]:
+    def _target(self, namespace: str, target: actor_pb2.ActorTarget) -> tuple[str, tuple[str, ...]]:
         which = target.WhichOneof("target")
         if which != "actor_id":
             actor = target.get if which == "get" else target.get_or_create
