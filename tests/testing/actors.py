@@ -120,6 +120,12 @@ class Waker(Actor):
         touched: int = c.vars["touched"]
         return touched
 
+    @action(read_only=True)
+    def looks(self, c: Context) -> int:
+        c.vars["looks"] = c.vars.get("looks", 0) + 1
+        looks: int = c.vars["looks"]
+        return looks
+
 
 @dataclass
 class Received:

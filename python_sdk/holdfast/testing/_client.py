@@ -27,6 +27,10 @@ class Runs(Protocol):
         """Start the harness if it has not started; the channel to the server."""
         ...
 
+    def draws(self) -> random.Random:
+        """Random numbers for the client, once the harness has started."""
+        ...
+
     async def run(self, run: Callable[[], Coroutine[Any, Any, R]], what: str) -> R:
         """Run a coroutine in the client's domain, and move the clock as it needs."""
         ...
@@ -35,9 +39,8 @@ class Runs(Protocol):
 class ClockedTransport:
     """A GrpcTransport whose calls run in the client's domain."""
 
-    def __init__(self, runs: Runs, draws: random.Random) -> None:
+    def __init__(self, runs: Runs) -> None:
         self._runs = runs
-        self._draws = draws
         self._inner: GrpcTransport | None = None
 
     def stream(self, call: Any) -> AsyncIterator[Any]:
@@ -78,10 +81,11 @@ class ClockedTransport:
     async def _ready(self) -> GrpcTransport:
         channel = await self._runs.ready()
         if self._inner is None:
+            draws = self._runs.draws()
             self._inner = GrpcTransport(
                 channel,
-                sequence=Sequence(self._draws.randbytes(16)),
-                backoff=lambda: Backoff(self._draws.random),
+                sequence=Sequence(draws.randbytes(16)),
+                backoff=lambda: Backoff(draws.random),
             )
         return self._inner
 

@@ -36,6 +36,7 @@ class World(Protocol):
 
     channel: Any
     crashes: int
+    opened: int
 
     @property
     def address(self) -> str: ...
@@ -84,8 +85,7 @@ class Harness:
         self._start_at = aware("start", start)
         self._auto = auto_advance
         self._grpc = grpc
-        self._draws = random.Random(f"holdfast {seed} client")
-        self._transport = ClockedTransport(self, self._draws)
+        self._transport = ClockedTransport(self)
         self._channel: Any = None
         self._ended = False
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -236,6 +236,10 @@ class Harness:
         if self._starting is not None and current_domain() is None:
             await asyncio.shield(self._starting)
         return self._channel
+
+    def draws(self) -> random.Random:
+        """The client's random numbers: its id, and how long it backs off."""
+        return random.Random(f"holdfast {self.seed} client {self._world.opened}")
 
     async def run(self, run: Callable[[], Coroutine[Any, Any, R]], what: str) -> R:
         """Run a coroutine in the client's domain, and move the clock as it needs."""

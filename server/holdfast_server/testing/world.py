@@ -8,6 +8,7 @@ A server that a fault has killed starts again by itself.
 from __future__ import annotations
 
 import asyncio
+import random
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +25,7 @@ from holdfast_server.core.errors import HoldfastError
 from holdfast_server.core.ids import Address, parse_actor_id
 from holdfast_server.runtime.environment import Environment
 from holdfast_server.server import Server
+from holdfast_server.settings import ConfigError
 from holdfast_server.store.faults import FaultyStore
 from holdfast_server.store.memory import MemoryStore
 from holdfast_server.store.rocks import RocksStore
@@ -71,8 +73,11 @@ class World:
         self._loop = time.hub.loop
         # For what is neither the server nor the test: starting and stopping.
         self._domain = Domain(time)
-        self._random = seeded(seed, "actors")
-        self._secrets = seeded(seed, "ids")
+        self._seed = seed
+        # One seed again on a directory that was used must not give the ids that are there.
+        self.opened = 0
+        self._random: random.Random
+        self._secrets: random.Random
         self._wire = Wire(faults)
         self.channel = InProcessChannel(self._wire)
         self._directory: tempfile.TemporaryDirectory[str] | None = None
@@ -91,6 +96,9 @@ class World:
     async def start(self) -> None:
         """Open the disk and start the server."""
         self._disk = FaultyStore(self._open())
+        self.opened = self._disk.epoch
+        self._random = seeded(self._seed, f"actors {self.opened}")
+        self._secrets = seeded(self._seed, f"ids {self.opened}")
         await self._begin()
 
     async def stop(self) -> None:
@@ -223,6 +231,9 @@ class World:
                 rpc.end(broken("the connection broke: the server died"))
         if self._grpc:
             self._dead.append(life)
+            # gRPC would still send what a handler that goes on gives it.
+            cut = life.server.listener.calls.cut()
+            self._loop.create_task(cut, context=self._domain.context())
         # What was not synced is lost, as in a power cut.
         self._disk.unsynced_kept = 0
         self._disk.reopen()
@@ -283,7 +294,10 @@ def open_world(
     """
     if store not in STORES:
         raise ValueError(f"there is no store {store!r}: {' or '.join(map(repr, STORES))}")
-    config = _config(registry, settings, store, grpc)
+    try:
+        config = _config(registry, settings, store, grpc)
+    except ConfigError as error:
+        raise ValueError(str(error).replace("setup(", "harness(")) from None
     if time is None:
         return None
     return World(registry, config, store=store, seed=seed, grpc=grpc, faults=faults, time=time)
