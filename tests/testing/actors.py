@@ -95,6 +95,15 @@ class Sleeper(Actor[Diary]):
         return c.now()
 
     @action
+    async def download(self, c: Context, port: int, line: str) -> str:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(f"{line}\n".encode())
+        answer = await reader.readline()
+        writer.close()
+        await writer.wait_closed()
+        return answer.decode().strip()
+
+    @action
     async def spin(self, c: Context) -> None:
         loop = asyncio.get_running_loop()
 

@@ -149,6 +149,25 @@ async def test_a_year_passes_with_idle_actors() -> None:
         assert h.now() == START + timedelta(days=360)
 
 
+async def test_actors_may_use_the_network() -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        line = await reader.readline()
+        await asyncio.sleep(0.01)
+        writer.write(line.upper())
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with server, harness(registry, start=START) as h:
+        sleeper = h.client.get_or_create(Sleeper, ["a"])
+        assert await sleeper.download(port, "hello") == "HELLO"
+        assert h.now() == START
+        fetching = asyncio.create_task(sleeper.download(port, "again"))
+        await h.advance(minutes=1)
+        assert await fetching == "AGAIN"
+
+
 async def test_stored_replies_expire_by_the_test_clock() -> None:
     async with harness(registry) as h:
         counter = h.client.get_or_create(Counter, ["a"]).with_options(idempotency_key="k")
@@ -228,7 +247,7 @@ async def test_a_call_that_waits_for_no_time_is_told() -> None:
     async with harness(registry) as h:
         sleeper = h.client.get_or_create(Sleeper, ["a"])
 
-        with pytest.raises(HarnessError, match="hang_for_ever of sleeper .* does not end"):
+        with pytest.raises(HarnessError, match=r"hang_for_ever of sleeper .* does not end"):
             await sleeper.with_options(timeout=float("inf")).hang_for_ever()
 
 

@@ -13,7 +13,7 @@ async def test_calls_go_over_a_real_connection() -> None:
     async with harness(registry, grpc=True) as h:
         counter = h.client.get_or_create(Counter, ["a"])
         assert await counter.add() == 1
-        await h.client.get_or_create(Sleeper, ["a"]).nap("x", 30)
+        await h.client.get_or_create(Sleeper, ["a"]).nap("x", 2)
         async with Client(h.address) as other:
             assert await other.get(Counter, ["a"]).value() == 1
 

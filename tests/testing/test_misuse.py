@@ -125,9 +125,11 @@ async def test_only_grpc_has_an_address() -> None:
 
 
 async def test_a_blocking_harness_refuses_coroutines() -> None:
-    with pytest.raises(HarnessError, match="use `async with harness"):
-        with blocking_harness(registry):
-            pass
+    with (
+        pytest.raises(HarnessError, match="use `async with harness"),
+        blocking_harness(registry),
+    ):
+        pass
 
 
 def test_a_blocking_harness_belongs_to_its_thread() -> None:

@@ -18,7 +18,7 @@ from typing import Any, Final, Self, TypeVar, cast
 from holdfast import blocking
 from holdfast._background import Runner
 from holdfast.registry import Registry
-from holdfast.testing._harness import START, Harness
+from holdfast.testing._harness import IO_WAIT_S, START, Harness
 from holdfast.testing.errors import HarnessError
 from holdfast.testing.faults import Faults
 
@@ -179,6 +179,7 @@ def blocking_harness(
     start: datetime = START,
     grpc: bool = False,
     auto_advance: bool = True,
+    io_wait_s: float = IO_WAIT_S,
     **config: Any,
 ) -> BlockingHarness:
     """`harness` for tests that are plain functions:
@@ -194,6 +195,7 @@ def blocking_harness(
         start=start,
         grpc=grpc,
         auto_advance=auto_advance,
+        io_wait_s=io_wait_s,
         **config,
     )
 

@@ -28,7 +28,7 @@ from holdfast.testing.faults import Faults
 R = TypeVar("R")
 
 START: Final = datetime(2026, 1, 1, tzinfo=UTC)
-_IO_WAIT_S: Final = 0.02
+IO_WAIT_S: Final = 0.05
 
 
 class World(Protocol):
@@ -62,6 +62,7 @@ class Harness:
         start: datetime = START,
         grpc: bool = False,
         auto_advance: bool = True,
+        io_wait_s: float = IO_WAIT_S,
         **config: Any,
     ) -> None:
         if not isinstance(registry, Registry):
@@ -84,6 +85,7 @@ class Harness:
         self._options = {"store": store, "seed": seed, "grpc": grpc, "settings": config}
         self._start_at = aware("start", start)
         self._auto = auto_advance
+        self._io_wait_s = microseconds(io_wait_s, {}) / 1e6
         self._grpc = grpc
         self._transport = ClockedTransport(self)
         self._channel: Any = None
@@ -206,6 +208,8 @@ class Harness:
             return
         if self._loop is None:
             self._ended = True
+            if check:
+                self.faults.check()
             return
         self._check_place()
         self._ended = True
@@ -259,7 +263,7 @@ class Harness:
             ) from None
         self._loop = loop
         self._hub = LoopHub.acquire(loop)
-        self._time = TestTime(self._hub, self._start_at, _IO_WAIT_S)
+        self._time = TestTime(self._hub, self._start_at, self._io_wait_s)
         self._time.auto = self._auto
         self._time.real_io = self._grpc
         self._client_domain = Domain(self._time)
@@ -356,6 +360,7 @@ def harness(
     start: datetime = START,
     grpc: bool = False,
     auto_advance: bool = True,
+    io_wait_s: float = IO_WAIT_S,
     **config: Any,
 ) -> Harness:
     """The real runtime with the actors of `registry`, for a test:
@@ -370,7 +375,9 @@ def harness(
     `start` is the first moment of the wall clock. With `grpc` calls go over a real
     connection on loopback, to `h.address`. While the test awaits a call, and nothing else
     is left to do, the clock moves to the next timer by itself; not with `auto_advance`
-    False. `config` are settings of the server by name, which win over those of `setup`.
+    False. Once an actor has opened a socket or a process of its own, whatever it waits for
+    there must come within `io_wait_s` real seconds, or the clock goes on. `config` are
+    settings of the server by name, which win over those of `setup`.
 
     Raises HoldfastError without the server installed (`holdfast[server]`), TypeError or
     ValueError for an argument that cannot be one.
@@ -382,6 +389,7 @@ def harness(
         start=start,
         grpc=grpc,
         auto_advance=auto_advance,
+        io_wait_s=io_wait_s,
         **config,
     )
 

@@ -79,9 +79,7 @@ class Domain:
         """Drop the timers and cancel the tasks, which are given back, oldest first."""
         self.alive = False
         # Those of a gRPC server are compiled: it ends them itself, and hangs without them.
-        running = [
-            task for task in self._tasks if not task.done() and iscoroutine(task.get_coro())
-        ]
+        running = [task for task in self._tasks if not task.done() and iscoroutine(task.get_coro())]
         tasks = sorted(running, key=lambda task: self._numbers[task])
         for task in tasks:
             task.cancel()
@@ -147,6 +145,10 @@ class LoopHub:
     def inside(self) -> tuple[int, int]:
         """Changes when a callback of a domain, or one from a thread, becomes ready."""
         return self._inside, self._from_threads
+
+    def note_inside(self) -> None:
+        """Something of a domain became ready that no callback has shown."""
+        self._inside += 1
 
     @property
     def busy(self) -> bool:

@@ -37,9 +37,9 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class _Timer(asyncio.TimerHandle):
-    """A timer of the test clock. `nominal_us` is when it asked to run."""
+    """A timer of the test clock, due at `due_us`."""
 
-    __slots__ = ("domain", "nominal_us")
+    __slots__ = ("domain", "due_us")
 
     def __init__(
         self, time: TestTime, due_us: int, callback: Any, args: Any, context: Any, domain: Domain
@@ -47,7 +47,7 @@ class _Timer(asyncio.TimerHandle):
         when = (_BEGIN_US + due_us) / 1_000_000
         super().__init__(when, callback, args, time.hub.loop, context)
         self.domain = domain
-        self.nominal_us = due_us
+        self.due_us = due_us
 
     def cancel(self) -> None:
         # Not TimerHandle's, which tells the loop.
@@ -61,13 +61,41 @@ class _Timer(asyncio.TimerHandle):
 
 
 class _Look:
-    """How often one periodic look of the runtime runs while it finds nothing to do."""
+    """A periodic look of the runtime. One that found nothing to do waits twice as long
+    for the next, unless something happens meanwhile."""
 
-    __slots__ = ("every_us", "inside")
+    __slots__ = ("_set_at_us", "every_us", "inside", "timer")
 
     def __init__(self) -> None:
+        self.timer: _Timer | None = None
         self.every_us = 0
+        self._set_at_us = 0
+        # What had happened when its timer was set.
         self.inside: tuple[int, int] = (-1, -1)
+
+    def set(self, timer: _Timer, now_us: int, inside: tuple[int, int]) -> None:
+        idle = inside == self.inside
+        asked_us = timer.due_us - now_us
+        self.every_us = max(asked_us, min(2 * self.every_us, _LOOK_US) if idle else 0)
+        self.timer, self.inside, self._set_at_us = timer, inside, now_us
+
+    def due_us(self, inside: tuple[int, int]) -> int | None:
+        """When it looks, as things are; None while it has no timer."""
+        if self.timer is None or not self.timer.pending:
+            return None
+        return self.timer.due_us if inside != self.inside else self.latest_us
+
+    @property
+    def latest_us(self) -> int:
+        """When it looks if nothing happens."""
+        assert self.timer is not None
+        return self._set_at_us + self.every_us
+
+    def take(self) -> _Timer:
+        """Its timer, which runs now."""
+        assert self.timer is not None
+        timer, self.timer = self.timer, None
+        return timer
 
 
 class _Waiter:
@@ -141,27 +169,19 @@ class TestTime:
         context = contextvars.copy_context() if context is None else context
         # A year is the longest that asyncio's own loops wait at once; here it is no limit,
         # but infinity must have a number.
-        nominal_us = self._now_us + max(0, round(min(delay_s, 1e10) * 1_000_000))
-        timer = _Timer(self, nominal_us, callback, args, context, domain)
+        due_us = self._now_us + max(0, round(min(delay_s, 1e10) * 1_000_000))
+        timer = _Timer(self, due_us, callback, args, context, domain)
         if not domain.alive:
             return timer
-        self._count += 1
-        due_us = nominal_us
         if _is_look(callback):
-            due_us = self._now_us + self._look_in(callback, nominal_us - self._now_us)
+            look = self._looks.setdefault((callback.__func__, id(callback.__self__)), _Look())
+            look.set(timer, self._now_us, self.hub.inside)
+            return timer
+        self._count += 1
         heapq.heappush(self._heap, (due_us, self._count, timer))
         if self.cancelled > 1000 and self.cancelled * 2 > len(self._heap):
             self._compact()
         return timer
-
-    def _look_in(self, callback: Any, nominal_us: int) -> int:
-        """After how long a look runs: it may wait while nothing else happens."""
-        look = self._looks.setdefault((callback.__func__, id(callback.__self__)), _Look())
-        idle = look.inside == self.hub.inside
-        look.inside = self.hub.inside
-        look.every_us = min(2 * look.every_us, _LOOK_US) if idle else nominal_us
-        look.every_us = max(look.every_us, nominal_us)
-        return look.every_us
 
     def _compact(self) -> None:
         self._heap = [entry for entry in self._heap if entry[2].pending]
@@ -173,31 +193,39 @@ class TestTime:
         while self._heap and not self._heap[0][2].pending:
             heapq.heappop(self._heap)
             self.cancelled = max(0, self.cancelled - 1)
-        return self._heap[0][0] if self._heap else None
+        due = [self._heap[0][0]] if self._heap else []
+        due += [at for look in self._looks.values() if (at := look.due_us(self.hub.inside))]
+        return max(self._now_us, min(due)) if due else None
 
     def _run_due(self, due_us: int) -> None:
         """Move to `due_us` and make ready what is due there."""
         self._instant = self._instant + 1 if due_us <= self._now_us else 0
         self._now_us = max(self._now_us, due_us)
+        looks = [
+            look
+            for look in self._looks.values()
+            if (at := look.due_us(self.hub.inside)) is not None and at <= due_us
+        ]
         while self._heap and self._heap[0][0] <= due_us:
             timer = heapq.heappop(self._heap)[2]
             if timer.pending:
+                self.hub.note_inside()
                 self.hub.real_call_soon(_run, timer, context=self._context)
+        self._run_looks(looks)
 
     def _catch_up(self, target_us: int) -> bool:
         """At the end of an advance: run the looks that were put off beyond it."""
         late = [
-            entry
-            for entry in self._heap
-            if entry[0] > target_us >= entry[2].nominal_us and entry[2].pending
+            look
+            for look in self._looks.values()
+            if look.timer is not None and look.timer.pending and look.timer.due_us <= target_us
         ]
-        if not late:
-            return False
-        self._heap = [entry for entry in self._heap if entry not in late]
-        heapq.heapify(self._heap)
-        for _, _, timer in sorted(late):
-            self.hub.real_call_soon(_run, timer, context=self._context)
-        return True
+        self._run_looks(late)
+        return bool(late)
+
+    def _run_looks(self, looks: list[_Look]) -> None:
+        for look in looks:
+            self.hub.real_call_soon(_run, look.take(), context=self._context)
 
     # Moving
 
@@ -236,6 +264,7 @@ class TestTime:
         """Stop; whoever waits for the clock is let go."""
         self.hub.on_stir.remove(self._wake)
         self._heap.clear()
+        self._looks.clear()
         if self._arrived is not None and not self._arrived.done():
             self._arrived.set_exception(HarnessError("the harness has ended"))
 
