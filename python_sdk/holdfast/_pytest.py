@@ -108,7 +108,7 @@ def _end(made: list[Any], check: bool) -> None:
             harness.end_from_outside(check=check)
         except Exception as error:
             failures.append(error)
-    for error in failures:
-        if isinstance(error, FaultNotHitError):
-            pytest.fail(str(error), pytrace=False)
-        raise error
+    for failure in failures:
+        if isinstance(failure, FaultNotHitError):
+            pytest.fail(str(failure), pytrace=False)
+        raise failure
