@@ -37,6 +37,12 @@ class Counter(Actor[Total]):
         c.state.n += 1
         raise UserError("no", code="refused")
 
+    @action
+    async def tell(self, c: Context, word: str) -> None:
+        c.state.n += 1
+        c.broadcast("told", word)
+        c.broadcast("number", c.state.n)
+
     @action(read_only=True)
     def value(self, c: Context) -> int:
         return c.state.n

@@ -17,6 +17,7 @@ from typing import Any, Final, Self, TypeVar, cast
 
 from holdfast import blocking
 from holdfast._background import Runner
+from holdfast.events import DeliveredEvent
 from holdfast.registry import Registry
 from holdfast.testing._harness import IO_WAIT_S, START, Harness
 from holdfast.testing.errors import HarnessError
@@ -132,6 +133,12 @@ class BlockingHarness:
     def step_wall(self, delta: timedelta | float | None = None, **units: float) -> None:
         """Set the wall clock forward or back by this, as an operator or NTP would."""
         self._own.run(self._harness.step_wall(delta, **units))
+
+    def events(
+        self, actor: Any, *names: str, from_sequence: int | None = None
+    ) -> list[DeliveredEvent]:
+        """The events of an actor, in a list that grows as they come."""
+        return self._own.run(self._harness.events(actor, *names, from_sequence=from_sequence))
 
     def crash(self) -> None:
         """Kill the server as a power cut would, and start it again on the same store."""

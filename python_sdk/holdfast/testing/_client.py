@@ -31,6 +31,10 @@ class Runs(Protocol):
         """Random numbers for the client, once the harness has started."""
         ...
 
+    def inside(self, run: Callable[..., R], *args: Any) -> R:
+        """Run a plain function in the client's domain; the harness has started."""
+        ...
+
     async def run(self, run: Callable[[], Coroutine[Any, Any, R]], what: str) -> R:
         """Run a coroutine in the client's domain, and move the clock as it needs."""
         ...
@@ -46,6 +50,14 @@ class ClockedTransport:
     def stream(self, call: Any) -> AsyncIterator[Any]:
         return self._stream(call)
 
+    def subscription(self, request: Any, feed: Any) -> Any:
+        """What carries the events of an actor to a feed, by the test clock."""
+        return _ClockedCarrier(self, request, feed)
+
+    def inside(self, run: Callable[..., R], *args: Any) -> R:
+        """Run a plain function in the client's domain."""
+        return self._runs.inside(run, *args)
+
     async def close(self) -> None:
         """The harness ends the server, and with it every call."""
 
@@ -56,13 +68,13 @@ class ClockedTransport:
             raise AttributeError(name)
 
         async def run(*args: Any) -> Any:
-            inner = await self._ready()
+            inner = await self.started()
             return await self._runs.run(lambda: getattr(inner, name)(*args), _what(name, args))
 
         return run
 
     async def _stream(self, call: Any) -> AsyncIterator[Any]:
-        inner = await self._ready()
+        inner = await self.started()
         items = inner.stream(call)
         end = object()
 
@@ -78,7 +90,8 @@ class ClockedTransport:
         finally:
             await self._runs.run(lambda: _close(items), "closing a stream")
 
-    async def _ready(self) -> GrpcTransport:
+    async def started(self) -> GrpcTransport:
+        """The transport within; starts the harness when it has not started."""
         channel = await self._runs.ready()
         if self._inner is None:
             draws = self._runs.draws()
@@ -88,6 +101,47 @@ class ClockedTransport:
                 backoff=lambda: Backoff(draws.random),
             )
         return self._inner
+
+
+class _ClockedCarrier:
+    """Carries a feed by the client's domain, once the harness has started."""
+
+    def __init__(self, transport: ClockedTransport, request: Any, feed: Any) -> None:
+        self._transport = transport
+        self._request = request
+        self._feed = feed
+        self._carrier: Any = None
+        self._opening: asyncio.Task[None] | None = None
+
+    def open(self) -> None:
+        """Subscribe, from where the feed stands."""
+        if self._carrier is not None:
+            self._transport.inside(self._carrier.open)
+        else:
+            self._opening = asyncio.get_running_loop().create_task(self._open())
+
+    def close(self) -> None:
+        """Unsubscribe."""
+        if self._opening is not None:
+            self._opening.cancel()
+        if self._carrier is not None:
+            self._transport.inside(self._carrier.close)
+
+    def grant(self, count: int) -> None:
+        """This many bytes were taken."""
+        if self._carrier is not None:
+            self._transport.inside(self._carrier.grant, count)
+
+    def pause(self) -> float:
+        """Seconds until the next try of what failed for a while."""
+        delay: float = 0.0 if self._carrier is None else self._carrier.pause()
+        return delay
+
+    async def _open(self) -> None:
+        inner = await self._transport.started()
+        self._opening = None
+        self._carrier = self._transport.inside(inner.subscription, self._request, self._feed)
+        self._transport.inside(self._carrier.open)
 
 
 class HarnessClient(Client):

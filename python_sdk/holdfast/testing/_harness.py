@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Any, Final, Protocol, Self, TypeVar
 
 from holdfast._handle import ActorHandle
+from holdfast.events import DeliveredEvent
 from holdfast.registry import Registry, server_entry
 from holdfast.testing._client import ClockedTransport, HarnessClient
 from holdfast.testing._durations import aware, microseconds
@@ -96,6 +97,7 @@ class Harness:
         self._world: World
         self._client_domain: Domain
         self._starting: asyncio.Task[None] | None = None
+        self._readers: set[asyncio.Task[None]] = set()
         self._collector = _Collector(self)
         self.client: HarnessClient = HarnessClient(self._transport)
         """A client of the server under test."""
@@ -143,6 +145,35 @@ class Harness:
         await self._usable()
         self._time.step_wall(delta_us)
         await self._time.advance(0)
+
+    async def events(
+        self, actor: Any, *names: str, from_sequence: int | None = None
+    ) -> list[DeliveredEvent]:
+        """The events of an actor, told by a handle, of these names or of all.
+
+        The list grows as they come, from now on or from a number; `settle` to have them
+        all. It goes on through crashes, with no event missing and none twice.
+        """
+        handle = getattr(actor, "_handle", actor)
+        if not isinstance(handle, ActorHandle):
+            raise TypeError(f"events takes a handle of an actor, not {type(actor).__name__}")
+        await self._usable()
+        seen: list[DeliveredEvent] = []
+        items = self.inside(lambda: handle.events(*names, from_sequence=from_sequence))
+
+        async def collect() -> None:
+            async for event in items:
+                seen.append(event)
+
+        assert self._loop is not None
+        task = self._loop.create_task(collect(), context=self._client_domain.context())
+        self._readers.add(task)
+        task.add_done_callback(self._readers.discard)
+        await self._time.advance(0)
+        if task.done():
+            # It was refused.
+            task.result()
+        return seen
 
     # The life of server and actors
 
@@ -240,6 +271,10 @@ class Harness:
         if self._starting is not None and current_domain() is None:
             await asyncio.shield(self._starting)
         return self._channel
+
+    def inside(self, run: Callable[..., R], *args: Any) -> R:
+        """Run a plain function in the client's domain."""
+        return self._client_domain.context().run(run, *args)
 
     def draws(self) -> random.Random:
         """The client's random numbers: its id, and how long it backs off."""
