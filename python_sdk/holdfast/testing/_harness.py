@@ -192,7 +192,10 @@ class Harness:
         await self.run(self._world.restart, "restart()")
 
     async def evict(self, actor: Any) -> None:
-        """Put an actor, told by a handle of it, out of memory: its next call wakes it."""
+        """Put an actor, told by a handle of it, out of memory: its next call wakes it.
+
+        `on_sleep` runs before, if it has one.
+        """
         handle = getattr(actor, "_handle", actor)
         if not isinstance(handle, ActorHandle):
             raise TypeError(f"evict takes a handle of an actor, not {type(actor).__name__}")
@@ -203,6 +206,7 @@ class Harness:
             lambda: self._world.evict(target.name, target.key, target.actor_id or "", namespace),
             "evict()",
         )
+        await self._time.advance(0)
 
     @property
     def crashes(self) -> int:
