@@ -251,7 +251,12 @@ def server_entry(name: str) -> Any:
     found = list(entry_points(group="holdfast.server", name=name))
     if not found:
         raise HoldfastError("no server is installed: pip install 'holdfast[server]'")
-    return found[0].load()
+    try:
+        return found[0].load()
+    except ModuleNotFoundError as error:
+        raise HoldfastError(
+            f"the server is not installed ({error.name} is missing): pip install 'holdfast[server]'"
+        ) from error
 
 
 def setup(*, use: Mapping[str, type[Actor[Any, Any]]], **config: Any) -> Registry:

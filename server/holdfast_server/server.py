@@ -24,7 +24,7 @@ from holdfast_server.security import Security
 from holdfast_server.store.api import Store
 from holdfast_server.store.rocks import RocksStore
 from holdfast_server.system import SystemClock, SystemThreads
-from holdfast_server.telemetry.observer import SILENT
+from holdfast_server.telemetry.observer import SILENT, Observer
 from holdfast_server.telemetry.tracing import open_tracing
 from holdfast_server.watchdog import Watchdog
 
@@ -37,8 +37,22 @@ log = logging.getLogger("holdfast.server")
 class Server:
     """One server process: start, then stop."""
 
-    def __init__(self, registry: Registry, config: Config, store: Store | None = None) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        config: Config,
+        store: Store | None = None,
+        *,
+        environment: Environment | None = None,
+        observer: Observer | None = None,
+        listens: bool = True,
+    ) -> None:
+        """`store`, `environment` and `observer` replace those of the machine; with `listens`
+        False there are neither ports nor threads, and calls come in another way."""
         self.config = config
+        self._given = environment
+        self._observer = observer
+        self._listens = listens
         self._registry = registry
         self._store = store
         self.port = 0
@@ -56,8 +70,9 @@ class Server:
         config, limits = self.config, self.config.limits
         async with contextlib.AsyncExitStack() as undo:
             self.security = Security(config)
-            addresses = self._addresses()
-            self.tracing = open_tracing(os.environ, keys=config.trace_keys)
+            addresses = self._addresses() if self._listens else None
+            if self._observer is None:
+                self.tracing = open_tracing(os.environ, keys=config.trace_keys)
             undo.push_async_callback(self._close_tracing)
             self._threads = SystemThreads(limits.action_threads_max)
             undo.callback(self._threads.close)
@@ -77,7 +92,7 @@ class Server:
                 namespaces=config.namespaces,
                 loop=asyncio.get_running_loop(),
                 on_store_change=self._on_store_change,
-                observer=SILENT if self.tracing is None else self.tracing.observer,
+                observer=self._observer_in_use(),
             )
             undo.callback(setattr, self.node, "closed", True)
             self.listener = Listener(
@@ -95,9 +110,10 @@ class Server:
             )
             undo.push_async_callback(self.listener.stop)
             self.node.start(LocalRunner(self._registry.types, self.node))
-            await self._listen(*addresses)
             self._watchdog = Watchdog(limits.loop_block_warn_s)
-            self._watchdog.start()
+            if addresses is not None:
+                await self._listen(*addresses)
+                self._watchdog.start()
             undo.pop_all()
 
     async def stop(self) -> None:
@@ -141,7 +157,14 @@ class Server:
         """Whether actors' code still runs on threads, which nothing can stop."""
         return self._threads.busy
 
+    def _observer_in_use(self) -> Observer:
+        if self._observer is not None:
+            return self._observer
+        return SILENT if self.tracing is None else self.tracing.observer
+
     def _environment(self) -> Environment:
+        if self._given is not None:
+            return self._given
         return Environment(
             clock=SystemClock(),
             stopwatch=time.monotonic,

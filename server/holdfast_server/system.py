@@ -37,6 +37,9 @@ class SystemThreads:
     def action(self, work: Callable[[], Any]) -> Future[Any]:
         return self._actions.submit(self._counted, work)
 
+    def wait(self, done: Future[Any]) -> Any:
+        return done.result()
+
     @property
     def busy(self) -> bool:
         """Whether a plain action runs: nothing can stop it but the end of the process."""

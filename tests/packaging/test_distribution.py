@@ -77,7 +77,8 @@ def test_the_wheel_is_the_two_packages_and_nothing_else(wheel: Path) -> None:
     assert "holdfast/py.typed" in files
     assert "holdfast/v1/actor_service_pb2_grpc.py" in files
     assert "holdfast_server/store/v1/records_pb2.py" in files
-    assert not [name for name in files if "test" in name]
+    shipped = ("holdfast/testing/", "holdfast_server/testing/", "holdfast/_pytest.py")
+    assert not [name for name in files if "test" in name and not name.startswith(shipped)]
 
 
 def test_the_source_distribution_builds_the_same_wheel(
@@ -117,6 +118,46 @@ def test_without_extras_there_are_actors_and_clients_only(install: Install, tmp_
     )
     assert command.returncode == 2
     assert "pip install 'holdfast[cli]'" in command.stderr
+
+
+USE_THE_HARNESS = """
+import importlib.metadata
+from holdfast import Actor, Context, action, setup
+from holdfast.testing import blocking_harness
+
+class Counter(Actor[int]):
+    state = 0
+
+    @action
+    async def increment(self, c: Context[int], by: int = 1) -> int:
+        c.state += by
+        return c.state
+
+print([point.value for point in importlib.metadata.entry_points(group="pytest11", name="holdfast")])
+try:
+    with blocking_harness(setup(use={"counter": Counter}), store="rocksdb") as h:
+        h.client.get_or_create(Counter, ["a"]).increment()
+        h.crash()
+        h.advance(days=1)
+        print(h.client.get_or_create(Counter, ["a"]).increment())
+except Exception as error:
+    print(error)
+"""
+
+
+def test_the_harness_works_from_the_wheel(install: Install, tmp_path: Path) -> None:
+    done = python(install("[server]"), USE_THE_HARNESS, tmp_path)
+
+    assert (done.stdout, done.stderr) == ("['holdfast._pytest']\n2\n", "")
+
+
+def test_the_harness_says_what_is_missing_without_the_server(
+    install: Install, tmp_path: Path
+) -> None:
+    done = python(install(""), USE_THE_HARNESS, tmp_path)
+
+    assert "the server is not installed (" in done.stdout
+    assert "pip install 'holdfast[server]'" in done.stdout
 
 
 def test_no_file_is_owned_by_two_wheels(install: Install, tmp_path: Path) -> None:

@@ -87,9 +87,9 @@ async def test_a_forked_process_is_told_the_remedy(start: Start, which: str) -> 
     said = ""
     for _ in range(8):
         said = await output_of(FORKS[which], server.port)
-        if said:
+        if said.endswith("\n"):
             break
-        # gRPC's own handler of the fork has crashed the child, which nothing here can help.
+        # gRPC's own handling of the fork has crashed the child, which nothing here can help.
 
     assert said.startswith("HoldfastError this process was forked while a Holdfast client was open")
     assert "'spawn'" in said

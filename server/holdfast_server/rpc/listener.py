@@ -133,9 +133,13 @@ class Listener:
         self._schedules = ScheduleService(node, converter, limits, self.calls)
         self._reflect = reflect
 
-    async def start(self, address: str) -> int:
-        """Serve the public port; the port's number."""
-        server = self._server()
+    @property
+    def message_bytes_max(self) -> int:
+        """The size of a message; gRPC itself refuses a larger one."""
+        return self._size
+
+    def register(self, server: grpc.aio.Server) -> None:
+        """Add the public services to a server."""
         actor_service_pb2_grpc.add_ActorServiceServicer_to_server(self._actors, server)
         kv_service_pb2_grpc.add_KvServiceServicer_to_server(self._kv, server)
         dead_letter_service_pb2_grpc.add_DeadLetterServiceServicer_to_server(self._letters, server)
@@ -146,6 +150,11 @@ class Listener:
         if self._reflect:
             names = [*SERVICES, health.NAME, reflection.SERVICE_NAME]
             reflection.enable_server_reflection(names, server)
+
+    async def start(self, address: str) -> int:
+        """Serve the public port; the port's number."""
+        server = self._server()
+        self.register(server)
         return await self._open(server, address)
 
     async def start_admin(self, address: str) -> int:

@@ -18,6 +18,7 @@ from holdfast_server.core.call import Target
 from holdfast_server.core.errors import HoldfastError
 from holdfast_server.core.ids import Address, scope_of
 from holdfast_server.runtime.activation import Activation
+from holdfast_server.runtime.environment import housekeeping
 from holdfast_server.store import keys
 from holdfast_server.store.v1 import records_pb2 as records
 
@@ -166,6 +167,7 @@ class Catalog:
         self._relieving = True
         self._node.loop.call_soon(self._relieve)
 
+    @housekeeping
     def _sweep(self) -> None:
         if self._node.closed:
             return

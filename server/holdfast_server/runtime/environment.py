@@ -35,6 +35,18 @@ class Threads(Protocol):
         """Run a plain action on one of `action_threads_max` threads."""
         ...
 
+    def wait(self, done: Future[Any]) -> Any:
+        """On such a thread: wait for what the loop does for it."""
+        ...
+
+
+def housekeeping(look: Callable[[Any], None]) -> Callable[[Any], None]:
+    """Mark a method that a timer runs now and again to look whether there is something to
+    do: nothing depends on when exactly it looks, so that a test that moves the clock by a
+    year need not run it each second."""
+    vars(look)["housekeeping"] = True
+    return look
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Environment:

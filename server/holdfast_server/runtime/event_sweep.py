@@ -12,6 +12,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from holdfast_server.core.ids import Address, scope_of
+from holdfast_server.runtime.environment import housekeeping
 from holdfast_server.store import keys
 from holdfast_server.store.api import Batch
 from holdfast_server.store.v1 import records_pb2 as records
@@ -35,6 +36,7 @@ class EventSweep:
     def start(self) -> None:
         self._node.loop.call_later(_INTERVAL_S, self._tick)
 
+    @housekeeping
     def _tick(self) -> None:
         if self._node.closed:
             return

@@ -25,6 +25,7 @@ from holdfast_server.core.errors import HoldfastError
 from holdfast_server.core.ids import Address, scope_of
 from holdfast_server.core.trace import TraceContext
 from holdfast_server.core.values import Value
+from holdfast_server.runtime.environment import housekeeping
 from holdfast_server.store import keys
 from holdfast_server.store.api import Batch
 from holdfast_server.store.v1 import records_pb2 as records
@@ -93,6 +94,7 @@ class Outbox:
         self._cursor = keys.kind_range(keys.Kind.OUTBOX)[0]
         self._pass()
 
+    @housekeeping
     def _tick(self) -> None:
         if not self._node.closed:
             if self._left and self._cursor is None:

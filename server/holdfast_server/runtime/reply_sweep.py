@@ -14,6 +14,7 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 from holdfast_server.core.call import CallKey, ClientKey
+from holdfast_server.runtime.environment import housekeeping
 from holdfast_server.store import keys
 from holdfast_server.store.api import Batch
 from holdfast_server.store.v1 import records_pb2 as records
@@ -107,6 +108,7 @@ class ReplySweep:
     def start(self) -> None:
         self._node.loop.call_later(_INTERVAL_S, self._tick)
 
+    @housekeeping
     def _tick(self) -> None:
         if self._node.closed:
             return

@@ -30,6 +30,8 @@ class FaultyStore:
         self.unsynced_kept: int | None = None
         self.broken = False
         self.before_sync: Callable[[], None] | None = None
+        # What the errors say, after what failed.
+        self.cause = "injected"
         self._failing: dict[Operation, bool] = {}
         self._countdown: int | None = None
         self._failed = False
@@ -83,7 +85,7 @@ class FaultyStore:
                 self._undo.append(undo)
             if fault is not None:
                 self._failed = True
-                raise StoreError("write failed: injected")
+                raise StoreError(f"write failed: {self.cause}")
 
     def sync(self) -> None:
         with self._sync_lock:
@@ -99,13 +101,13 @@ class FaultyStore:
                     del self._undo[:begun]
             if fault is not None:
                 self._failed = True
-                raise StoreError("sync failed: injected")
+                raise StoreError(f"sync failed: {self.cause}")
 
     def reopen(self) -> int:
         with self._sync_lock, self._lock:
             self._failed = True
             if self._take_fault("reopen") is not None:
-                raise StoreError("reopen failed: injected")
+                raise StoreError(f"reopen failed: {self.cause}")
             epoch = self.inner.reopen()
             kept = len(self._undo) if self.unsynced_kept is None else self.unsynced_kept
             for undo in reversed(self._undo[kept:]):
@@ -129,7 +131,7 @@ class FaultyStore:
         with self._lock:
             self._check_failed()
             if self._take_fault(operation) is not None:
-                raise StoreError(f"{operation} failed: injected")
+                raise StoreError(f"{operation} failed: {self.cause}")
 
     def _check_failed(self) -> None:
         if self._failed:

@@ -420,8 +420,8 @@ class LocalHost:
             raise sdk.HoldfastError(
                 "c.wait is for an @action(thread=True); here use `await` instead"
             )
-        loop = self._instance.activation.node.loop
-        return asyncio.run_coroutine_threadsafe(run(), loop).result()
+        node = self._instance.activation.node
+        return node.environment.threads.wait(asyncio.run_coroutine_threadsafe(run(), node.loop))
 
     # KV
 
