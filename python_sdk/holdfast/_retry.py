@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 from holdfast._service_config import RETRY
 
@@ -32,16 +31,37 @@ class Sequence:
         """The lowest number in flight; the next number when none is."""
         return next(iter(self._in_flight), self._next)
 
-    @contextmanager
-    def number(self) -> Iterator[int]:
+    def number(self) -> InFlight:
         """A number that is in flight inside the block."""
+        return InFlight(self)
+
+    def begin(self) -> int:
+        """The next number, in flight from now on."""
         number = self._next
         self._next += 1
         self._in_flight[number] = None
-        try:
-            yield number
-        finally:
-            del self._in_flight[number]
+        return number
+
+    def end(self, number: int) -> None:
+        """It is in flight no more."""
+        del self._in_flight[number]
+
+
+class InFlight:
+    """One number of a sequence, for a block; a generator would cost each call more."""
+
+    __slots__ = ("_number", "_sequence")
+
+    def __init__(self, sequence: Sequence) -> None:
+        self._sequence = sequence
+        self._number = 0
+
+    def __enter__(self) -> int:
+        self._number = self._sequence.begin()
+        return self._number
+
+    def __exit__(self, *_: object) -> None:
+        self._sequence.end(self._number)
 
 
 class Backoff:

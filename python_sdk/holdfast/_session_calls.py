@@ -197,6 +197,24 @@ class Deadlines:
             stream.cut(local_error(grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded"))
 
 
+class Watched:
+    """A stream whose deadline is watched inside a block."""
+
+    __slots__ = ("_deadlines", "_others", "_stream", "_timeout")
+
+    def __init__(self, deadlines: Deadlines, stream: CallStream, timeout: float) -> None:
+        self._deadlines = deadlines
+        self._stream = stream
+        self._timeout = timeout
+        self._others: set[CallStream] = set()
+
+    def __enter__(self) -> None:
+        self._others = self._deadlines.add(self._stream, self._timeout)
+
+    def __exit__(self, *_: object) -> None:
+        self._others.discard(self._stream)
+
+
 def call_size(call: Call) -> int:
     """About the bytes of a call on the wire."""
     size = _SLACK_BYTES
@@ -212,4 +230,4 @@ def _put(message: payload_pb2.Payload, value: Encoded | None) -> None:
         message.data = value.data
 
 
-__all__ = ["CallStream", "Deadlines", "Invocation", "Iteration", "call_size"]
+__all__ = ["CallStream", "Deadlines", "Invocation", "Iteration", "Watched", "call_size"]

@@ -8,8 +8,8 @@ the first call and asked once; calls too large for a session go beside it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterator
-from contextlib import aclosing, contextmanager
+from collections.abc import AsyncGenerator
+from contextlib import AbstractContextManager, aclosing, nullcontext
 from functools import partial
 from typing import Any, Protocol
 
@@ -19,7 +19,14 @@ import grpc.aio
 from holdfast._feed import Carrier, Feed
 from holdfast._grpc import GrpcTransport, Tries
 from holdfast._session import Session, Unoffered
-from holdfast._session_calls import CallStream, Deadlines, Invocation, Iteration, call_size
+from holdfast._session_calls import (
+    CallStream,
+    Deadlines,
+    Invocation,
+    Iteration,
+    Watched,
+    call_size,
+)
 from holdfast._session_connections import Peer, SessionConnection
 from holdfast._session_events import SessionSubscription
 from holdfast._session_streams import Stream
@@ -208,24 +215,11 @@ class SessionTransport(GrpcTransport):
     def _session_opened(self) -> None:
         self.connected = True
 
-    @contextmanager
-    def _numbered(self, call: Call) -> Iterator[int]:
-        if call.idempotency_key is not None:
-            yield 0
-            return
-        with self._sequence.number() as number:
-            yield number
+    def _numbered(self, call: Call) -> AbstractContextManager[int]:
+        return self._sequence.number() if call.idempotency_key is None else nullcontext(0)
 
-    @contextmanager
-    def _watched(self, stream: CallStream, timeout: float | None) -> Iterator[None]:
-        if timeout is None:
-            yield
-            return
-        watched = self._deadlines.add(stream, timeout)
-        try:
-            yield
-        finally:
-            watched.discard(stream)
+    def _watched(self, stream: CallStream, timeout: float | None) -> AbstractContextManager[None]:
+        return nullcontext() if timeout is None else Watched(self._deadlines, stream, timeout)
 
 
 def _elsewhere(connection: Connected | None) -> str:
