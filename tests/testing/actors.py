@@ -142,6 +142,20 @@ class Waker(Actor):
         return looks
 
 
+class Tidy(Actor):
+    """Has something to do before it leaves memory."""
+
+    sleep_timeout_s = 30
+    slept: list[datetime] = []  # noqa: RUF012
+
+    @action
+    async def touch(self, c: Context) -> None:
+        pass
+
+    async def on_sleep(self, c: Context) -> None:
+        Tidy.slept.append(c.now())
+
+
 @dataclass
 class Received:
     words: list[str] = field(default_factory=list)
@@ -200,6 +214,7 @@ registry = setup(
         "dice": Dice,
         "mailbox": Mailbox,
         "sleeper": Sleeper,
+        "tidy": Tidy,
         "waker": Waker,
     }
 )

@@ -8,7 +8,7 @@ import pytest
 
 from holdfast import ActorError
 from holdfast.testing import HarnessError, harness
-from tests.testing.actors import Counter, Mailbox, Sleeper, Waker, registry
+from tests.testing.actors import Counter, Mailbox, Sleeper, Tidy, Waker, registry
 
 STORES = pytest.mark.parametrize("store", ["memory", "rocksdb"])
 
@@ -108,6 +108,20 @@ async def test_an_evicted_actor_is_loaded_anew() -> None:
         assert await waker.touch() == 1
         await h.evict(h.client.get_for_id(Waker, await waker.resolve()))
         assert await waker.touch() == 1
+
+
+async def test_an_evicted_actor_does_first_what_it_does_before_it_sleeps() -> None:
+    Tidy.slept = []
+    async with harness(registry) as h:
+        tidy = h.client.get_or_create(Tidy, ["a"])
+        await tidy.touch()
+        await h.evict(tidy)
+        assert Tidy.slept == [h.now()]
+        # By itself it sleeps when it has been idle.
+        await tidy.touch()
+        await h.advance(days=1)
+        assert len(Tidy.slept) == 2
+        assert (Tidy.slept[1] - Tidy.slept[0]).total_seconds() <= 2 * 30 + 1
 
 
 async def test_a_busy_actor_is_not_evicted() -> None:

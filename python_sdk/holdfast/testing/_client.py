@@ -11,11 +11,12 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, NoReturn, Protocol, TypeVar, cast
 
 from holdfast._grpc import GrpcTransport
 from holdfast._retry import Backoff, Sequence
 from holdfast.client import Client
+from holdfast.testing.errors import HarnessError
 
 R = TypeVar("R")
 
@@ -53,6 +54,10 @@ class ClockedTransport:
     def subscription(self, request: Any, feed: Any) -> Any:
         """What carries the events of an actor to a feed, by the test clock."""
         return _ClockedCarrier(self, request, feed)
+
+    def connection(self, *_: Any) -> NoReturn:
+        """There are none: a session is not carried by the harness's channel."""
+        raise HarnessError("the client of a harness opens no connections to actors")
 
     def inside(self, run: Callable[..., R], *args: Any) -> R:
         """Run a plain function in the client's domain."""
