@@ -34,7 +34,7 @@ class _OwnLoop:
     def __init__(self) -> None:
         self._runner = asyncio.Runner()
         self._thread = threading.get_ident()
-        self.closed = False
+        self.closed: bool = False
 
     def run(self, coroutine: Coroutine[Any, Any, R]) -> R:
         refusal = self._refusal()
