@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from holdfast_server.app import Server
 from holdfast_server.core.ids import Address, scope_of
+from holdfast_server.rpc.session.session import Session
 from holdfast_server.runtime.activation import Activation
 
 
@@ -29,3 +30,9 @@ async def until_waiting(server: Server, count: int, actor: str, *key: str) -> No
         return len(activation.mailbox.waiting or ()) if activation is not None else 0
 
     await until(lambda: waiting() == count)
+
+
+def sessions_of(server: Server) -> list[Session]:
+    """The sessions that are open."""
+    assert server.listener is not None
+    return list(server.listener.sessions._sessions.values())

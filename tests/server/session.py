@@ -45,6 +45,33 @@ def call(
     return pb.SessionCommand(stream=stream, call=said)
 
 
+def connect(
+    stream: int, on: actor_pb2.ActorTarget | None, params: Any = None, **fields: Any
+) -> pb.SessionCommand:
+    """A connection with JSON parameters; `fields` are further ones of SessionConnect."""
+    if params is not None:
+        fields["params"] = as_json(params)
+    return pb.SessionCommand(stream=stream, connect=pb.SessionConnect(target=on, **fields))
+
+
+def resume(stream: int, before: pb.SessionConnected, received: int = 0) -> pb.SessionCommand:
+    """Goes on with a connection of an earlier session."""
+    on = actor_pb2.ActorTarget(actor_id=before.actor_id)
+    return connect(stream, on, resume_connection_id=before.connection_id, received_message=received)
+
+
+def subscribe(
+    stream: int, on: actor_pb2.ActorTarget | None, *names: str, **fields: Any
+) -> pb.SessionCommand:
+    """A subscription; `fields` are further ones of SessionSubscribe."""
+    said = pb.SessionSubscribe(target=on, names=names, **fields)
+    return pb.SessionCommand(stream=stream, subscribe=said)
+
+
+def acknowledge(stream: int, number: int) -> pb.SessionCommand:
+    return pb.SessionCommand(stream=stream, acknowledge=pb.SessionAcknowledge(message=number))
+
+
 def cancel(stream: int) -> pb.SessionCommand:
     return pb.SessionCommand(stream=stream, cancel=pb.SessionCancel())
 
@@ -96,6 +123,25 @@ def end_of(answer: pb.SessionAnswer) -> Refusal:
     return Refusal(
         names[answer.end.code], info.reason, answer.end.message, dict(info.metadata), after_s
     )
+
+
+def said(answer: pb.SessionAnswer) -> tuple[Any, ...]:
+    """An answer in short: its kind, and what tells it from others of its kind."""
+    which = answer.WhichOneof("answer")
+    if which == "event":
+        event = answer.event.event
+        return "event", event.sequence, event.name, *json.loads(event.args.data)
+    if which == "message":
+        message = answer.message
+        return "message", message.number, message.name, *json.loads(message.args.data)
+    if which == "subscribed":
+        return "subscribed", answer.subscribed.cursor.sequence
+    if which == "result":
+        return "result", value_of(answer)
+    if which == "end":
+        refusal = end_of(answer) if answer.end.code else None
+        return "end", refusal.reason if refusal else answer.end.message
+    return (str(which),)
 
 
 class RawSession:
@@ -186,6 +232,16 @@ class RawSession:
     def waiting(self, stream: int) -> int:
         """How many answers of a stream have come and were not asked for."""
         return len(self._arrived[stream])
+
+    async def hear(self, stream: int, count: int = 1) -> list[tuple[Any, ...]]:
+        """The next answers of a stream in short."""
+        return [said(await self.answer(stream)) for _ in range(count)]
+
+    async def connected(self, stream: int) -> pb.SessionConnected:
+        """What a connection's first answer says."""
+        answer = await self.answer(stream)
+        assert answer.WhichOneof("answer") == "connected", answer
+        return answer.connected
 
     async def pong(self) -> None:
         """Wait for the answer to a ping that is sent now; what was said before has come."""

@@ -146,7 +146,7 @@ class Tidy(Actor):
     """Has something to do before it leaves memory."""
 
     sleep_timeout_s = 30
-    slept: list[datetime] = []  # noqa: RUF012
+    slept: list[datetime] = []
 
     @action
     async def touch(self, c: Context) -> None:

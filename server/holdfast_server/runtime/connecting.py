@@ -191,6 +191,8 @@ async def resume_connection(
     try:
         await activation.until_synced()
     except BaseException:
+        # It is as open as it was, and nobody is there.
+        link.ready = True
         link.detach()
         raise
     link.open(last)

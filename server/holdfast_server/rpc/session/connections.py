@@ -29,10 +29,11 @@ class ConnectionStream(Stream):
     """A connection, and the Peer that its actor speaks to."""
 
     __slots__ = (
+        "_begun",
         "_broken",
+        "_callers",
         "_cancelled",
         "_link",
-        "_opened",
         "_owed",
         "_request",
         "_session",
@@ -48,12 +49,13 @@ class ConnectionStream(Stream):
         self._request = request
         self._link: Link | None = None
         self._task: asyncio.Task[None] | None = None
-        self._cancelled = self._broken = False
-        # Subscriptions that were sent before it was open.
-        self._waiting: list[SubscriptionStream] | None = []
-        self._opened: asyncio.Future[None] | None = None
-        # Credit that came before it was open.
+        self._begun = self._cancelled = self._broken = False
+        # Credit that came before it was there.
         self._owed = 0
+        # Subscriptions that were sent before it was open; None once that is settled.
+        self._waiting: list[SubscriptionStream] | None = []
+        # Calls that were.
+        self._callers: list[asyncio.Future[None]] = []
         # Once it is visible to its actor.
         self.connection_id: bytes | None = None
 
@@ -64,17 +66,18 @@ class ConnectionStream(Stream):
     @property
     def resumable(self) -> bool:
         """Whether its client may go on with it in another session."""
-        return self._link is not None
+        return self._link is not None and not self._cancelled
 
     async def link(self, deadline: float | None) -> Link:
         """Wait until it is open; CONNECTION_NOT_FOUND when it will not be."""
-        while self._link is None:
-            if self._waiting is None:
-                raise HoldfastError(errors.CONNECTION_NOT_FOUND)
-            if self._opened is None:
-                self._opened = self._session.shared.node.loop.create_future()
+        if self._waiting is not None:
+            # Of its own, so that calls wake in order, ahead of any that comes later.
+            opened = self._session.shared.node.loop.create_future()
+            self._callers.append(opened)
             async with Expiring(deadline):
-                await asyncio.shield(self._opened)
+                await opened
+        if self._link is None:
+            raise HoldfastError(errors.CONNECTION_NOT_FOUND)
         return self._link
 
     def subscribe(self, stream: SubscriptionStream) -> None:
@@ -95,8 +98,8 @@ class ConnectionStream(Stream):
         node = self._session.shared.node
         if self._link is not None:
             self._task = node.loop.create_task(self._disconnect(self._link))
-        elif self._task is not None:
-            self._task.cancel()
+        else:
+            self._give_up()
 
     def credit(self, count: int) -> None:
         if self._link is not None:
@@ -114,7 +117,12 @@ class ConnectionStream(Stream):
             return
         if self._link is not None:
             self._link.detach()
-        elif self._task is not None:
+        else:
+            self._give_up()
+
+    def _give_up(self) -> None:
+        # A task that is cancelled before its first step never gets to say so.
+        if self._begun and self._task is not None:
             self._task.cancel()
 
     async def _disconnect(self, link: Link) -> None:
@@ -123,7 +131,7 @@ class ConnectionStream(Stream):
             await link.disconnect("")
         except Exception as error:
             failure = told(error)
-            # It is still open, and its grace begins.
+            # It is still there, for as long as one whose client has vanished.
             link.detach()
         self.closed(link, failure, "")
 
@@ -132,9 +140,10 @@ class ConnectionStream(Stream):
         failure: HoldfastError | None = None
         link: Link | None = None
         task: asyncio.Task[object] | None = None
+        self._begun = True
         try:
             task = shared.calls.enter()
-            if not self._cancelled:
+            if not (self._cancelled or self._broken):
                 link = await shared.node.connect(self._request, self)
         except asyncio.CancelledError:
             cut = shared.calls.was_cut(task) if task is not None else None
@@ -157,11 +166,10 @@ class ConnectionStream(Stream):
     async def opening(self, link: Link) -> None:
         """The client was let in: what it subscribed to comes before on_connect."""
         self.connection_id = link.connection_id
-        waiting, self._waiting = self._waiting or [], []
-        for stream in waiting:
-            await stream.start(link, announce=False)
-            # It is told to the client when its connection is.
-            self._waiting.append(stream)
+        waiting = self._waiting or []
+        # Those that come meanwhile are begun when it is open.
+        for stream in waiting[:]:
+            await stream.start(link, early=True)
 
     def connected(self, link: Link) -> None:
         """It is open: tell the client, then what waited for it."""
@@ -170,15 +178,15 @@ class ConnectionStream(Stream):
             answer = self._session.outbox.open(self.number, 0).connected
             answer.connection_id = format_actor_id(link.connection_id)
             answer.actor_id = format_actor_id(link.actor_id)
-        if self._owed:
-            link.grant(self._owed)
         waiting, self._waiting = self._waiting or [], None
+        self._wake()
         for stream in waiting:
             if stream.started:
-                stream.announce()
+                stream.open()
             else:
                 stream.begin(link)
-        self._wake()
+        if self._owed:
+            link.grant(self._owed)
 
     def message(self, link: Link, message: Message) -> None:
         """A message of the actor."""
@@ -212,5 +220,7 @@ class ConnectionStream(Stream):
         self._wake()
 
     def _wake(self) -> None:
-        if self._opened is not None and not self._opened.done():
-            self._opened.set_result(None)
+        callers, self._callers = self._callers, []
+        for opened in callers:
+            if not opened.done():
+                opened.set_result(None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from holdfast_server.core import errors
 from holdfast_server.core.call import Target
@@ -18,19 +18,19 @@ if TYPE_CHECKING:
     from holdfast_server.runtime.readers import Link, Subscription
 
 
-class SubscriptionStream(Stream):
-    """A subscription, and the Reader that it is told to."""
+# More than any credit: what is taken from one that must not be told anything yet.
+_EARLY: Final = 1 << 40
 
-    __slots__ = (
-        "_at",
-        "_early",
-        "_owed",
-        "_request",
-        "_session",
-        "_subscription",
-        "_task",
-        "_told",
-    )
+
+class SubscriptionStream(Stream):
+    """A subscription, and the Reader that it is told to.
+
+    One that is made while its connection is being opened is early: its place among the
+    actor's events is taken, and nothing is told until the connection is open, since its
+    client may still be rejected.
+    """
+
+    __slots__ = ("_at", "_early", "_owed", "_request", "_session", "_subscription", "_task")
     kind = Kind.SUBSCRIPTION
 
     def __init__(self, number: int, session: Session, request: Subscribe) -> None:
@@ -39,13 +39,11 @@ class SubscriptionStream(Stream):
         self._request = request
         self._subscription: Subscription | None = None
         self._task: asyncio.Task[None] | None = None
-        # Where it started, and whether the client knows.
+        # Where it started, and whether its connection may still be rejected.
         self._at: Cursor | None = None
-        self._told = False
+        self._early = False
         # Credit that came before it was there.
         self._owed = 0
-        # Events that wait until its connection is open, if it is of one.
-        self._early: list[Delivery] | None = None
 
     @property
     def started(self) -> bool:
@@ -56,18 +54,19 @@ class SubscriptionStream(Stream):
         """Start it, for a connection if it is of one."""
         self._task = self._session.shared.node.loop.create_task(self.start(link))
 
-    async def start(self, link: Link | None, *, announce: bool = True) -> None:
+    async def start(self, link: Link | None, *, early: bool = False) -> None:
         """Start it; a failure ends it."""
         session, request = self._session, self._request
         if link is not None:
             request.target, request.connection = Target(address=link.address), link.connection_id
         if session.over or session.streams.get(self.number) is not self:
             return
-        self._early = None if announce else []
+        self._early = early
         try:
             subscription = await session.shared.node.subscribe(request, self)
         except asyncio.CancelledError:
-            self.refuse(HoldfastError(errors.CANCELLED))
+            reason = errors.CONNECTION_NOT_FOUND if early else errors.CANCELLED
+            self.refuse(HoldfastError(reason))
             raise
         except Exception as error:
             self.refuse(told(error))
@@ -77,25 +76,29 @@ class SubscriptionStream(Stream):
             return
         self._subscription = subscription
         self._at = subscription.cursor
-        if announce:
-            self.announce()
+        if early:
+            subscription.grant(-_EARLY)
+        else:
+            self._say(self._at)
         if self._owed:
             subscription.grant(self._owed)
 
-    def announce(self) -> None:
-        """Tell the client where it starts, once."""
-        if not self._told and self._at is not None and not self._session.over:
-            self._told = True
+    def open(self) -> None:
+        """The connection of an early one is open."""
+        subscription = self._subscription
+        if self._early and subscription is not None and self._at is not None:
+            self._early = False
+            if self._session.streams.get(self.number) is self:
+                self._say(self._at)
+            subscription.grant(_EARLY)
+
+    def _say(self, cursor: Cursor) -> None:
+        if not self._session.over:
             answer = self._session.outbox.open(self.number, 0)
-            answer.subscribed.cursor.CopyFrom(cursor_of(self._at))
-            early, self._early = self._early or (), None
-            for delivery in early:
-                self._session.outbox.event(self.number, delivery)
+            answer.subscribed.cursor.CopyFrom(cursor_of(cursor))
 
     def refuse(self, error: HoldfastError) -> None:
-        """It never started, or its connection was rejected."""
-        if self._subscription is not None:
-            self._subscription.close()
+        """It never started."""
         self._session.failed(self.number, error, known=True)
 
     # The client's side
@@ -124,19 +127,20 @@ class SubscriptionStream(Stream):
         session = self._session
         if session.over:
             return
-        if self._early is not None:
-            # Whoever is not let in hears nothing. Its credit bounds what waits.
-            self._early.append(delivery)
-            return
         session.outbox.event(self.number, delivery)
         session.hold_if_full(subscription)
 
     def moved(self, subscription: Subscription) -> None:
         """Its cursor went on."""
-        if not self._session.over and self._early is None:
-            answer = self._session.outbox.open(self.number, 0)
-            answer.subscribed.cursor.CopyFrom(cursor_of(subscription.cursor))
+        if self._early:
+            self._at = subscription.cursor
+        else:
+            self._say(subscription.cursor)
 
     def ended(self, subscription: Subscription, error: HoldfastError) -> None:
         """The server ended it."""
+        if self._early:
+            # Its connection was rejected, which says why.
+            self.refuse(HoldfastError(errors.CONNECTION_NOT_FOUND))
+            return
         self._session.failed(self.number, error, cursor=subscription.cursor, known=True)

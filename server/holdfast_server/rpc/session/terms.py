@@ -103,6 +103,8 @@ def connect_of(
 ) -> Connect:
     """The Connect of a SessionConnect."""
     resume = said.resume_connection_id
+    if said.received_message and not resume:
+        raise invalid("received_message", "needs resume_connection_id")
     return Connect(
         target=convert.target(terms.namespace, said.target),
         params=convert.params(said.params),
