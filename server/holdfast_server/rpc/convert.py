@@ -187,6 +187,12 @@ def payload_of(value: Value) -> payload_pb2.Payload:
     return payload_pb2.Payload(encoding=value.encoding, data=value.data)  # type: ignore[arg-type]
 
 
+def fill_payload(message: Any, value: Value) -> None:
+    """The same, into a message that is already part of another."""
+    message.encoding = value.encoding
+    message.data = value.data
+
+
 def actor_of(actor_id: bytes, record: Any) -> actor_pb2.Actor:
     created = timestamp_pb2.Timestamp()
     created.FromMilliseconds(record.created_at_ms)

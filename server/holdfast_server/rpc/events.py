@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from holdfast.v1 import event_pb2
 from holdfast_server.core.errors import invalid
 from holdfast_server.core.events import Cursor, Delivery, SlowReader
 from holdfast_server.core.ids import format_actor_id, parse_actor_id
-from holdfast_server.rpc.convert import payload_of
-
-if TYPE_CHECKING:
-    from holdfast_server.core.values import Value
+from holdfast_server.rpc.convert import fill_payload
 
 
 class Subscribing(Protocol):
@@ -55,14 +52,9 @@ def cursor_of(cursor: Cursor) -> event_pb2.EventCursor:
 
 def event_of(delivery: Delivery) -> event_pb2.Event:
     """One delivery as it goes over the wire."""
-    event = delivery.event
-    return event_pb2.Event(
-        name=event.name,
-        args=payload_of(event.args),
-        sequence=event.sequence,
-        previous_sequence=delivery.previous,
-        conflated=delivery.conflated,
-    )
+    message = event_pb2.Event()
+    fill_event(message, delivery)
+    return message
 
 
 def fill_event(message: event_pb2.Event, delivery: Delivery) -> None:
@@ -74,8 +66,3 @@ def fill_event(message: event_pb2.Event, delivery: Delivery) -> None:
     if delivery.conflated:
         message.conflated = delivery.conflated
     fill_payload(message.args, event.args)
-
-
-def fill_payload(message: Any, value: Value) -> None:
-    message.encoding = value.encoding
-    message.data = value.data

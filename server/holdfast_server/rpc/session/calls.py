@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 from holdfast_server.core import errors
 from holdfast_server.core.call import Answer, Call, Target
 from holdfast_server.core.errors import HoldfastError
-from holdfast_server.rpc.guard import told
 from holdfast_server.rpc.session.streams import Kind, Stream
 from holdfast_server.runtime.deadline import Expiring
 
@@ -69,11 +68,8 @@ class CallStream(Stream):
                 link = await self._connection.link(call.deadline)
                 call.target, call.connection = Target(address=link.address), link.connection_id
             answer = await self._answer()
-        except asyncio.CancelledError:
-            cut = shared.calls.was_cut(task) if task is not None else None
-            failure = HoldfastError(errors.CANCELLED) if cut is None else cut
-        except Exception as error:
-            failure = told(error)
+        except (asyncio.CancelledError, Exception) as error:
+            failure = shared.failure_of(error, task)
         finally:
             if task is not None:
                 shared.calls.leave(task)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from holdfast_server.core import errors
 from holdfast_server.core.errors import HoldfastError
 from holdfast_server.core.ids import format_actor_id
-from holdfast_server.rpc.events import fill_payload
+from holdfast_server.rpc.convert import fill_payload
 from holdfast_server.rpc.guard import told
 from holdfast_server.rpc.session.streams import Kind, Stream
 from holdfast_server.runtime.deadline import Expiring
@@ -39,7 +39,6 @@ class ConnectionStream(Stream):
         "_session",
         "_task",
         "_waiting",
-        "connection_id",
     )
     kind = Kind.CONNECTION
 
@@ -56,8 +55,6 @@ class ConnectionStream(Stream):
         self._waiting: list[SubscriptionStream] | None = []
         # Calls that were.
         self._callers: list[asyncio.Future[None]] = []
-        # Once it is visible to its actor.
-        self.connection_id: bytes | None = None
 
     def begin(self) -> None:
         """Open it."""
@@ -145,11 +142,8 @@ class ConnectionStream(Stream):
             task = shared.calls.enter()
             if not (self._cancelled or self._broken):
                 link = await shared.node.connect(self._request, self)
-        except asyncio.CancelledError:
-            cut = shared.calls.was_cut(task) if task is not None else None
-            failure = HoldfastError(errors.CANCELLED) if cut is None else cut
-        except Exception as error:
-            failure = told(error)
+        except (asyncio.CancelledError, Exception) as error:
+            failure = shared.failure_of(error, task)
         finally:
             if task is not None:
                 shared.calls.leave(task)
@@ -165,7 +159,6 @@ class ConnectionStream(Stream):
 
     async def opening(self, link: Link) -> None:
         """The client was let in: what it subscribed to comes before on_connect."""
-        self.connection_id = link.connection_id
         waiting = self._waiting or []
         # Those that come meanwhile are begun when it is open.
         for stream in waiting[:]:
@@ -173,7 +166,7 @@ class ConnectionStream(Stream):
 
     def connected(self, link: Link) -> None:
         """It is open: tell the client, then what waited for it."""
-        self._link, self.connection_id = link, link.connection_id
+        self._link = link
         if not self._session.over:
             answer = self._session.outbox.open(self.number, 0).connected
             answer.connection_id = format_actor_id(link.connection_id)

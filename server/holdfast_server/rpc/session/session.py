@@ -21,7 +21,7 @@ from holdfast_server.core.call import Answer
 from holdfast_server.core.errors import HoldfastError, invalid
 from holdfast_server.core.ids import format_actor_id
 from holdfast_server.core.values import Value
-from holdfast_server.rpc.convert import status_of
+from holdfast_server.rpc.convert import fill_payload, status_of
 from holdfast_server.rpc.events import cursor_of
 from holdfast_server.rpc.retries import delay_s
 from holdfast_server.rpc.session.arriving import Arriving
@@ -29,16 +29,13 @@ from holdfast_server.rpc.session.calls import CallStream, ItemStream
 from holdfast_server.rpc.session.chunks import Assembler, ChunkedTooLong, ChunksFull
 from holdfast_server.rpc.session.connections import ConnectionStream
 from holdfast_server.rpc.session.outbox import Outbox
-from holdfast_server.rpc.session.streams import OPENING, Kind, Streams, protocol_error
+from holdfast_server.rpc.session.streams import HELD, OPENING, Kind, Streams, protocol_error
 from holdfast_server.rpc.session.subscriptions import SubscriptionStream
 from holdfast_server.rpc.session.terms import Terms, call_of, connect_of, subscribe_of
 
 if TYPE_CHECKING:
     from holdfast_server.core.events import Cursor
     from holdfast_server.rpc.session.shared import Shared
-
-# More than any credit: what is taken from who must not send.
-_HELD: Final = 1 << 40
 
 
 class Held(Protocol):
@@ -290,9 +287,7 @@ class Session:
             return
         value = answer.value
         result = self.outbox.open(number, len(value.data)).result
-        payload = result.result
-        payload.encoding = value.encoding  # type: ignore[assignment]
-        payload.data = value.data
+        fill_payload(result.result, value)
         result.durability = int(answer.durability)  # type: ignore[assignment]
         if answer.replayed:
             result.replayed = True
@@ -301,9 +296,7 @@ class Session:
     def item(self, number: int, value: Value) -> None:
         """An item of a streaming call."""
         if not self.over:
-            item = self.outbox.open(number, len(value.data)).items.items.add()
-            item.encoding = value.encoding  # type: ignore[assignment]
-            item.data = value.data
+            fill_payload(self.outbox.open(number, len(value.data)).items.items.add(), value)
 
     def ended(self, number: int, reason: str = "", cursor: Cursor | None = None) -> None:
         """A stream has ended, and nothing failed."""
@@ -368,7 +361,7 @@ class Session:
         is stored is read again when there is room."""
         if self.outbox.size <= self.shared.limits.session_send_bytes_max:
             return
-        held.grant(-_HELD)
+        held.grant(-HELD)
         self._held.append(held)
         if self._releasing is None:
             self._releasing = self.shared.node.loop.create_task(self._release())
@@ -381,7 +374,7 @@ class Session:
     def _give_back(self) -> None:
         held, self._held = self._held, []
         for each in held:
-            each.grant(_HELD)
+            each.grant(HELD)
 
     def streams_end(self) -> None:
         """The server drains: streaming calls end at their next item."""

@@ -37,6 +37,9 @@ ACCEPTS: Final[Mapping[Kind, frozenset[str]]] = {
 # Commands that open a stream.
 OPENING: Final = frozenset({"call", "connect", "subscribe"})
 
+# More than any credit: what is taken from one that must send nothing for now.
+HELD: Final = 1 << 40
+
 
 def protocol_error(field: str, message: str, *, limit: object = None) -> HoldfastError:
     """A SESSION_INVALID that names the field and, where there is one, the limit."""

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from holdfast_server.core import errors
 from holdfast_server.core.call import Target
 from holdfast_server.core.errors import HoldfastError
 from holdfast_server.rpc.events import cursor_of
 from holdfast_server.rpc.guard import told
-from holdfast_server.rpc.session.streams import Kind, Stream
+from holdfast_server.rpc.session.streams import HELD, Kind, Stream
 
 if TYPE_CHECKING:
     from holdfast_server.core.events import Cursor, Delivery, Subscribe
     from holdfast_server.rpc.session.session import Session
     from holdfast_server.runtime.readers import Link, Subscription
-
-
-# More than any credit: what is taken from one that must not be told anything yet.
-_EARLY: Final = 1 << 40
 
 
 class SubscriptionStream(Stream):
@@ -77,7 +73,7 @@ class SubscriptionStream(Stream):
         self._subscription = subscription
         self._at = subscription.cursor
         if early:
-            subscription.grant(-_EARLY)
+            subscription.grant(-HELD)
         else:
             self._say(self._at)
         if self._owed:
@@ -90,7 +86,7 @@ class SubscriptionStream(Stream):
             self._early = False
             if self._session.streams.get(self.number) is self:
                 self._say(self._at)
-            subscription.grant(_EARLY)
+            subscription.grant(HELD)
 
     def _say(self, cursor: Cursor) -> None:
         if not self._session.over:
