@@ -413,6 +413,21 @@ CATALOGUE: Final[Mapping[str, Reason]] = _table(
 )
 
 
+# Failures of the store or the server that pass by themselves: whoever tries again does
+# not count them against what was tried.
+PASSING: Final = frozenset(
+    reason.reason
+    for reason in (
+        COMMIT_UNKNOWN,
+        STORE_UNAVAILABLE,
+        SERVER_DRAINING,
+        SERVER_OVERLOADED,
+        ACTOR_OVERLOADED,
+        STALE_EPOCH,
+    )
+)
+
+
 class HoldfastError(Exception):
     """A catalogued failure on its way to a caller.
 

@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import NamedTuple
 
+from holdfast_server.core import errors
 from holdfast_server.core.call import Target
+from holdfast_server.core.errors import HoldfastError
 from holdfast_server.core.trace import NO_TRACE, TraceContext
 from holdfast_server.core.values import Encoding, Value
 
@@ -23,6 +25,15 @@ class Event(NamedTuple):
     def size(self) -> int:
         """What it takes of a reader's credit."""
         return len(self.name) + len(self.args.data)
+
+
+def too_large(what: str, limit: int, size: int) -> HoldfastError:
+    """EVENT_TOO_LARGE, for events and messages alike."""
+    return HoldfastError(
+        errors.EVENT_TOO_LARGE,
+        f"{what}; at most {limit}",
+        metadata={"limit": str(limit), "size": str(size)},
+    )
 
 
 class Emission(NamedTuple):

@@ -16,7 +16,7 @@ import re
 import struct
 from collections.abc import Iterable
 from functools import lru_cache
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 from holdfast_server.core.errors import invalid
 from holdfast_server.core.limits import Limits
@@ -44,6 +44,22 @@ class Address(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.namespace}/{self.name}/{list(self.key)!r}"
+
+
+class Addressed(Protocol):
+    """A record that names an actor."""
+
+    @property
+    def namespace(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def key(self) -> Iterable[str]: ...
+
+
+def address_of(record: Addressed) -> Address:
+    """The address of the actor that a record names."""
+    return Address(record.namespace, record.name, tuple(record.key))
 
 
 def scope_of(address: Address) -> bytes:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from holdfast_server.core import errors
 from holdfast_server.core.call import Target
 from holdfast_server.core.errors import HoldfastError
-from holdfast_server.core.ids import Address, scope_of
+from holdfast_server.core.ids import Address, address_of, scope_of
 from holdfast_server.runtime.activation import Activation
 from holdfast_server.runtime.environment import housekeeping
 from holdfast_server.store import keys
@@ -70,7 +70,7 @@ class Catalog:
         if record is None or record.namespace != target.namespace:
             raise HoldfastError(errors.ACTOR_NOT_FOUND)
         self._node.runner.info(record.name)
-        return Address(record.namespace, record.name, tuple(record.key))
+        return address_of(record)
 
     def resolve(self, target: Target, *, keyed: bool) -> Activation:
         """The activation for a target, made if there is none in memory."""

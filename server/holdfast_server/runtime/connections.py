@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from holdfast_server.core import errors
 from holdfast_server.core.call import Call
 from holdfast_server.core.errors import HoldfastError
+from holdfast_server.core.events import too_large
 from holdfast_server.core.values import Encoding, Value
 from holdfast_server.store import keys
 from holdfast_server.store.api import Batch
@@ -301,12 +302,14 @@ class Changes:
             raise HoldfastError(errors.CONNECTION_CLOSED)
         limits, size = turn.activation.node.limits, len(name) + len(args)
         if size > limits.event_bytes_max:
-            raise _too_large(f"a message of {size} bytes", limits.event_bytes_max)
-        if len(self._sent) >= limits.turn_events_max:
-            raise _too_large("too many messages in one turn", limits.turn_events_max)
+            raise too_large(f"a message of {size} bytes", limits.event_bytes_max, size)
+        count = len(self._sent) + 1
+        if count > limits.turn_events_max:
+            raise too_large("too many messages in one turn", limits.turn_events_max, count)
         self._bytes += size
         if self._bytes > limits.turn_bytes_max:
-            raise _too_large(f"messages of {self._bytes} bytes", limits.turn_bytes_max)
+            what = f"messages of {self._bytes} bytes"
+            raise too_large(what, limits.turn_bytes_max, self._bytes)
         if conn.short_lived:
             # Whoever calls without a connection gets the result and nothing else.
             return
@@ -414,9 +417,3 @@ class Changes:
                 return
             batch.delete(keys.message_key(actor_id, conn.id, number))
             conn.bytes -= sizes.popleft()
-
-
-def _too_large(what: str, limit: int) -> HoldfastError:
-    return HoldfastError(
-        errors.EVENT_TOO_LARGE, f"{what}; at most {limit}", metadata={"limit": str(limit)}
-    )

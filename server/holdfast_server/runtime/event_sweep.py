@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from holdfast_server.core.ids import Address, scope_of
+from holdfast_server.core.ids import address_of, scope_of
 from holdfast_server.runtime.environment import housekeeping
 from holdfast_server.store import keys
 from holdfast_server.store.api import Batch
@@ -72,7 +72,7 @@ class EventSweep:
         record = self._node.decode(records.ActorRecord, keys.actor_key(actor_id))
         if record is None:
             return
-        address = Address(record.namespace, record.name, tuple(record.key))
+        address = address_of(record)
         activation = self._node.find_scope(scope_of(address))
         if activation is not None and activation.event_log is not None:
             sums.gate = activation.event_log.gate

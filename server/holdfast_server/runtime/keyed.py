@@ -89,6 +89,13 @@ class StoredReply:
         table.stored(key, len(data))
 
 
+async def run_once(
+    activation: Activation, call: Call, run: Callable[[ReplyWriter | None], Awaitable[Answer]]
+) -> Answer:
+    """Answer `call`, running it at most once for its key, if it has one."""
+    return await (run(None) if call.key is None else run_keyed(activation, call, run))
+
+
 async def run_keyed(
     activation: Activation, call: Call, run: Callable[[ReplyWriter], Awaitable[Answer]]
 ) -> Answer:

@@ -19,7 +19,7 @@ from holdfast_server.core.values import Durability, Encoding, Value
 from holdfast_server.runtime.activation import Activation
 from holdfast_server.runtime.background import check_stays
 from holdfast_server.runtime.execution import check_target, finish, origin_of, settle
-from holdfast_server.runtime.keyed import run_keyed
+from holdfast_server.runtime.keyed import run_once
 from holdfast_server.runtime.turn import ReplyWriter, Turn
 from holdfast_server.store import keys
 from holdfast_server.store.api import Batch
@@ -40,9 +40,7 @@ _DONE = Value(Encoding.JSON, b"null")
 
 async def run_lifecycle(activation: Activation, call: Call) -> Answer:
     """The actor's id; of a creation its value says more, see `parse_creation`."""
-    if call.key is None:
-        return await _run(activation, call, None)
-    return await run_keyed(activation, call, lambda reply: _run(activation, call, reply))
+    return await run_once(activation, call, lambda reply: _run(activation, call, reply))
 
 
 class Creation(NamedTuple):

@@ -19,7 +19,7 @@ from holdfast_server.core import errors
 from holdfast_server.core.call import Answer, Call, Target
 from holdfast_server.core.errors import HoldfastError, invalid
 from holdfast_server.core.events import Connect, Subscribe
-from holdfast_server.core.ids import Address
+from holdfast_server.core.ids import Address, address_of
 from holdfast_server.core.limits import Limits
 from holdfast_server.core.values import Value
 from holdfast_server.runtime import lifecycle
@@ -40,7 +40,7 @@ from holdfast_server.runtime.event_log import EventLogs
 from holdfast_server.runtime.event_sweep import EventSweep
 from holdfast_server.runtime.execution import run_action
 from holdfast_server.runtime.expiry import lapsed, live
-from holdfast_server.runtime.keyed import Flight, Identity, run_keyed
+from holdfast_server.runtime.keyed import Flight, Identity, run_keyed, run_once
 from holdfast_server.runtime.links import Links, NodeLink
 from holdfast_server.runtime.outbox import Outbox
 from holdfast_server.runtime.readers import Peer, Reader
@@ -63,6 +63,7 @@ from holdfast_server.telemetry.observer import SILENT, Observer
 log = logging.getLogger("holdfast.node")
 
 R = TypeVar("R", bound=Message)
+T = TypeVar("T")
 
 _LAST_SYNC_S = 5.0
 # For on_sleep of the actors that were busy until the drain's time was up.
@@ -130,6 +131,7 @@ class Node:
 
     async def invoke(self, call: Call) -> Answer:
         """Run an action; see ActorService.InvokeAction."""
+        # As `_run` does it, but in place: nearly every call comes this way.
         activation = await self._begin(call)
         try:
             action = activation.info.action(call.action)
@@ -195,7 +197,7 @@ class Node:
         record = self.decode(records.ActorRecord, keys.actor_key(actor_id))
         if record is None:
             return
-        address = Address(record.namespace, record.name, tuple(record.key))
+        address = address_of(record)
         call = Call(target=Target(address=address), action=DISCONNECT)
         activation = await self._begin(call)
         try:
@@ -207,18 +209,12 @@ class Node:
 
     async def create(self, call: Call) -> tuple[bytes, records.ActorRecord, bool]:
         """Create or find-or-create; the actor, and whether this call created it."""
-        activation = await self._begin(call)
-        try:
-            answer = await lifecycle.run_lifecycle(activation, call)
-        except HoldfastError as error:
-            if not self.sleeper.missed(activation, call, error):
-                raise
-            answer = None
-        finally:
-            self._end(activation)
-        if answer is None:
-            return await self.create(call)
-        address, made = activation.address, lifecycle.parse_creation(answer.value)
+
+        async def run(activation: Activation) -> tuple[Address, Answer]:
+            return activation.address, await lifecycle.run_lifecycle(activation, call)
+
+        address, answer = await self._run(call, run)
+        made = lifecycle.parse_creation(answer.value)
         record = records.ActorRecord(
             namespace=address.namespace,
             name=address.name,
@@ -229,31 +225,17 @@ class Node:
 
     async def destroy(self, call: Call) -> bytes:
         """Destroy an actor; its id."""
-        activation = await self._begin(call)
-        try:
-            return (await lifecycle.run_lifecycle(activation, call)).actor_id
-        except HoldfastError as error:
-            if not self.sleeper.missed(activation, call, error):
-                raise
-        finally:
-            self._end(activation)
-        return await self.destroy(call)
+        answer = await self._run(call, lambda activation: lifecycle.run_lifecycle(activation, call))
+        return answer.actor_id
 
     async def hold(
         self, call: Call, run: Callable[[Activation, ReplyWriter | None], Awaitable[Answer]]
     ) -> Answer:
         """Run what is no action with the activation of a call, once for its key."""
-        activation = await self._begin(call)
-        try:
-            if call.key is None:
-                return await run(activation, None)
-            return await run_keyed(activation, call, lambda reply: run(activation, reply))
-        except HoldfastError as error:
-            if not self.sleeper.missed(activation, call, error):
-                raise
-        finally:
-            self._end(activation)
-        return await self.hold(call, run)
+        return await self._run(
+            call,
+            lambda activation: run_once(activation, call, lambda reply: run(activation, reply)),
+        )
 
     async def get(self, target: Target) -> tuple[bytes, records.ActorRecord]:
         """The record of an existing actor, durable."""
@@ -401,6 +383,19 @@ class Node:
         """Wait a little while the store is being reopened."""
         if self.committer.failed:
             await self.recovery.ready()
+
+    async def _run(self, call: Call, run: Callable[[Activation], Awaitable[T]]) -> T:
+        """Run something with the activation of a call; with the next one, where that fell
+        asleep just before."""
+        while True:
+            activation = await self._begin(call)
+            try:
+                return await run(activation)
+            except HoldfastError as error:
+                if not self.sleeper.missed(activation, call, error):
+                    raise
+            finally:
+                self._end(activation)
 
     async def _begin(self, call: Call) -> Activation:
         """Take a call in: it counts, and its activation stays, until `_end`."""

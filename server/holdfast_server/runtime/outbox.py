@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 from holdfast_server.core import errors
 from holdfast_server.core.call import Call, Target
 from holdfast_server.core.errors import HoldfastError
-from holdfast_server.core.ids import Address, scope_of
+from holdfast_server.core.ids import address_of, scope_of
 from holdfast_server.core.trace import TraceContext
 from holdfast_server.core.values import Value
 from holdfast_server.runtime.environment import housekeeping
@@ -37,18 +37,6 @@ log = logging.getLogger("holdfast.outbox")
 
 Lane = tuple[bytes, bytes]
 
-# Failures that pass by themselves and so are not counted against the target.
-_PASSING = frozenset(
-    reason.reason
-    for reason in (
-        errors.COMMIT_UNKNOWN,
-        errors.STORE_UNAVAILABLE,
-        errors.SERVER_DRAINING,
-        errors.SERVER_OVERLOADED,
-        errors.ACTOR_OVERLOADED,
-        errors.STALE_EPOCH,
-    )
-)
 # The longest time between two looks at a waiting row: the wall clock may be set.
 _NAP_MAX_S = 60.0
 _PASS_S = 5.0
@@ -127,7 +115,7 @@ class Outbox:
         rows, size = self._count(sender_id)
         following: dict[bytes, int] = {}
         for record in sends:
-            scope = scope_of(Address(record.namespace, record.name, tuple(record.key)))
+            scope = scope_of(address_of(record))
             number = following.get(scope) or self._next_number(sender_id, scope)
             following[scope] = number + 1
             data = record.SerializeToString()
@@ -244,9 +232,7 @@ class Outbox:
         node, limits = self._node, self._node.limits
         sender_id, target_scope = lane
         call = Call(
-            target=Target(
-                address=Address(record.namespace, record.name, tuple(record.key)), create=True
-            ),
+            target=Target(address=address_of(record), create=True),
             action=record.action,
             args=Value(record.encoding, record.args),
             kwargs=Value(record.encoding, record.kwargs) if record.kwargs else None,
@@ -257,7 +243,7 @@ class Outbox:
         try:
             await node.invoke(call)
         except HoldfastError as error:
-            if error.reason.reason in _PASSING:
+            if error.reason.reason in errors.PASSING:
                 return error.reason.retry_after_s or limits.outbox_backoff_s
             return self._failed(lane, row_key, record, str(error))
         except Exception as error:

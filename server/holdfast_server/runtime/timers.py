@@ -45,19 +45,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("holdfast.timers")
 
-# Failures that pass by themselves and so are not counted against the action.
-_PASSING = frozenset(
-    reason.reason
-    for reason in (
-        errors.COMMIT_UNKNOWN,
-        errors.STORE_UNAVAILABLE,
-        errors.SERVER_DRAINING,
-        errors.SERVER_OVERLOADED,
-        errors.ACTOR_OVERLOADED,
-        errors.ACTOR_STOPPING,
-        errors.STALE_EPOCH,
-    )
-)
+# Not counted against the action: it may have been due just as its actor went to sleep.
+_PASSING = errors.PASSING | {errors.ACTOR_STOPPING.reason}
 # The schedule has gone meanwhile, with its actor or alone: nothing is left to do.
 _GONE = frozenset((errors.ACTOR_NOT_FOUND.reason, errors.SCHEDULE_CANCELLED.reason))
 _PAUSE_S = 0.2

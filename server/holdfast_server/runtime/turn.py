@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from holdfast_server.core import errors
 from holdfast_server.core.errors import HoldfastError
+from holdfast_server.core.events import too_large
 from holdfast_server.core.mailbox import Mode
 from holdfast_server.core.trace import Cause, TraceContext
 from holdfast_server.core.waits import Holder
@@ -254,12 +255,12 @@ class Turn:
         limits, emissions = self.activation.node.limits, self.emissions or []
         size, count = emission.size, len(emissions) + 1
         if size > limits.event_bytes_max:
-            raise _too_large(f"event of {size} bytes", limits.event_bytes_max, size)
+            raise too_large(f"event of {size} bytes", limits.event_bytes_max, size)
         if count > limits.turn_events_max:
-            raise _too_large(f"{count} events of one turn", limits.turn_events_max, count)
+            raise too_large(f"{count} events of one turn", limits.turn_events_max, count)
         size += self.emitted_bytes
         if size > limits.turn_bytes_max:
-            raise _too_large(f"{size} bytes of events of one turn", limits.turn_bytes_max, size)
+            raise too_large(f"{size} bytes of events of one turn", limits.turn_bytes_max, size)
         self.emitted_bytes = size
         emissions.append(emission)
         self.emissions = emissions
@@ -329,11 +330,3 @@ class Turn:
             timers.wrote()
             self.after(partial(timers.wake, due_ms))
         return agenda
-
-
-def _too_large(what: str, limit: int, size: int) -> HoldfastError:
-    return HoldfastError(
-        errors.EVENT_TOO_LARGE,
-        f"{what}; at most {limit}",
-        metadata={"limit": str(limit), "size": str(size)},
-    )

@@ -17,7 +17,14 @@ from typing import Final, NamedTuple, Protocol
 
 from google.protobuf.message import DecodeError, Message
 
-from holdfast_server.core.ids import ID_BYTES, SHARD_COUNT, Address, format_actor_id, scope_of
+from holdfast_server.core.ids import (
+    ID_BYTES,
+    SHARD_COUNT,
+    Address,
+    address_of,
+    format_actor_id,
+    scope_of,
+)
 from holdfast_server.store import format as store_format
 from holdfast_server.store import keys
 from holdfast_server.store.api import StoreError
@@ -292,7 +299,7 @@ class _Check:
         for key, value in rows:
             record = self._parse(Kind.ACTOR, key, value)
             if isinstance(record, records.ActorRecord):
-                sound.append((key, Address(record.namespace, record.name, tuple(record.key))))
+                sound.append((key, address_of(record)))
         found = self._rows.multi_get([keys.directory_key(address) for _, address in sound])
         for (key, address), actor_id in zip(sound, found, strict=True):
             if key[2:4] != scope_of(address)[:2]:

@@ -18,8 +18,7 @@ from holdfast_server.core.errors import HoldfastError
 from holdfast_server.core.values import Value
 from holdfast_server.runtime.connections import Conn, table_of
 from holdfast_server.runtime.runners.local.connections import decode_params, encode_state
-from holdfast_server.runtime.runners.local.current import enter_turn, leave_turn
-from holdfast_server.runtime.runners.local.failure import ended_from_outside, outward
+from holdfast_server.runtime.runners.local.handling import handling
 from holdfast_server.runtime.runners.local.host import LocalHost
 
 if TYPE_CHECKING:
@@ -97,21 +96,16 @@ async def _run_hook(
     """A hook's result; it has `hook_timeout_s`."""
     node, address = instance.activation.node, instance.activation.address
     limit_s = node.limits.hook_timeout_s
-    turn.task = asyncio.current_task(node.loop)
-    token = enter_turn(turn)
-    try:
-        async with asyncio.timeout(limit_s) as timer:
-            return await run
-    except BaseException as error:
-        if ended_from_outside(error):
-            raise
-        if isinstance(error, TimeoutError) and timer.expired():
+    with handling(turn, name):
+        try:
+            async with asyncio.timeout(limit_s) as timer:
+                return await run
+        except TimeoutError:
+            if not timer.expired():
+                raise
             log.error("%s of %s took longer than %s s", name, address, limit_s)
             raise HoldfastError(
                 errors.CONNECTION_HOOK_FAILED,
                 f"{name} took longer than {limit_s:g} s",
                 metadata={"hook": name},
             ) from None
-        raise outward(error, name, address) from error
-    finally:
-        leave_turn(token)

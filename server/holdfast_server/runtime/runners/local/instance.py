@@ -25,6 +25,7 @@ from holdfast_server.runtime.runners.local.arguments import bind, encode
 from holdfast_server.runtime.runners.local.connections import drop_states, take_states
 from holdfast_server.runtime.runners.local.current import enter_turn, leave_turn
 from holdfast_server.runtime.runners.local.failure import ended_from_outside, outward
+from holdfast_server.runtime.runners.local.handling import handling
 from holdfast_server.runtime.runners.local.host import LocalHost
 from holdfast_server.runtime.runners.local.state import UNSET, LiveState
 from holdfast_server.runtime.runners.local.stream import LocalStream
@@ -71,21 +72,13 @@ class LocalInstance:
         assert event.can_subscribe is not None
         what = f"can_subscribe of event {name}"
         context: Context[Any, Any] = Context(LocalHost(self, turn))
-        turn.task = asyncio.current_task(self.activation.node.loop)
-        token = enter_turn(turn)
-        try:
+        with handling(turn, what):
             allowed = event.can_subscribe(self.actor, context)
             if inspect.isawaitable(allowed):
                 allowed = await allowed
             if not isinstance(allowed, bool):
                 raise TypeError(f"{what} returned {type(allowed).__name__}, not a bool")
             return allowed
-        except BaseException as error:
-            if ended_from_outside(error):
-                raise
-            raise outward(error, what, self.activation.address) from error
-        finally:
-            leave_turn(token)
 
     # State
 
@@ -207,16 +200,8 @@ class LocalInstance:
     # Sleep and background work
 
     async def on_sleep(self, turn: Turn) -> None:
-        turn.task = asyncio.current_task(self.activation.node.loop)
-        token = enter_turn(turn)
-        try:
+        with handling(turn, "on_sleep"):
             await self.actor.on_sleep(Context(LocalHost(self, turn)))
-        except BaseException as error:
-            if ended_from_outside(error):
-                raise
-            raise outward(error, "on_sleep", self.activation.address) from error
-        finally:
-            leave_turn(token)
 
     async def run(self) -> None:
         await self.actor.run(Context(LocalHost(self, None)))
