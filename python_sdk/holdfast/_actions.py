@@ -81,6 +81,11 @@ def by_wire_name(cls: type) -> Mapping[str, KnownAction]:
     return {action.name: action for action in known_actions(cls).values()}
 
 
+def encode_value(value: Any, encoding: int) -> Encoded | None:
+    """The payload of an input or of connection parameters; None for none."""
+    return None if value is None else Encoded(encoding, encode(value, encoding))
+
+
 def encode_arguments(
     args: tuple[Any, ...], kwargs: dict[str, Any], encoding: int
 ) -> tuple[Encoded | None, Encoded | None]:
@@ -99,6 +104,7 @@ __all__ = [
     "KnownAction",
     "by_wire_name",
     "encode_arguments",
+    "encode_value",
     "known_action",
     "known_actions",
     "untyped",

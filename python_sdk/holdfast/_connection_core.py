@@ -16,7 +16,7 @@ import inspect
 from collections.abc import AsyncGenerator, Callable
 from typing import TYPE_CHECKING, Any, Final
 
-from holdfast import payload
+from holdfast._actions import encode_value
 from holdfast._feed import Buffer, Events, Feed, StopReading, decode_args
 from holdfast._listeners import Function, Listeners, log_error
 from holdfast._transport import Call, Connect, Encoded, Reply, Subscribe
@@ -195,7 +195,7 @@ class ConnectionCore:
         named.listeners.call(*decode_args(args), done=lambda: self._stream.handled(number, size))
 
     def cut(self) -> None:
-        """It cannot be reached for now."""
+        """It cannot be reached; the session opens it again by itself."""
         if self.status != "closed":
             self._set("disconnected")
 
@@ -254,7 +254,7 @@ class ConnectionCore:
 
     def _connect(self, params: Any) -> None:
         try:
-            encoded = encode_params(params, self._request.encoding)
+            encoded = encode_value(params, self._request.encoding)
             self._stream.open(encoded)
         except Exception as error:
             self.closed(error, "")
@@ -302,9 +302,4 @@ class ConnectionCore:
         return type(error)(*error.args) if isinstance(error, HoldfastError) else error
 
 
-def encode_params(params: Any, encoding: int) -> Encoded | None:
-    """Connection parameters on the wire; None for none."""
-    return None if params is None else Encoded(encoding, payload.encode(params, encoding))
-
-
-__all__ = ["SLOW_READERS", "ConnectionCore", "encode_params"]
+__all__ = ["SLOW_READERS", "ConnectionCore"]

@@ -17,11 +17,12 @@ from holdfast._actions import (
     KnownAction,
     by_wire_name,
     encode_arguments,
+    encode_value,
     known_action,
     known_actions,
     untyped,
 )
-from holdfast._connection_core import SLOW_READERS, Named, encode_params
+from holdfast._connection_core import SLOW_READERS, Named
 from holdfast._feed import Buffer, Events, Feed, Sink
 from holdfast._listeners import log_error
 from holdfast._transport import Call, Lifecycle, Subscribe, Target
@@ -367,7 +368,7 @@ class ActorHandle(Callee):
             accept=encoding,
             idempotency_key=self._options.idempotency_key,
             timeout=self._timeout(),
-            params=encode_params(self._options.params, encoding),
+            params=encode_value(self._options.params, encoding),
         )
 
     async def _invoke(

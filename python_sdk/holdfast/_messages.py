@@ -15,6 +15,18 @@ def payload(value: Encoded | None) -> payload_pb2.Payload | None:
     return payload_pb2.Payload(encoding=encoding(value.encoding), data=value.data)
 
 
+def put(message: payload_pb2.Payload, value: Encoded | None) -> None:
+    """Fill the message of an encoded value that is part of another; not for none."""
+    if value is not None:
+        message.encoding = encoding(value.encoding)
+        message.data = value.data
+
+
+def milliseconds(timeout: float) -> int:
+    """A timeout in seconds as a session's commands have it, where 0 is none."""
+    return max(1, min(round(timeout * 1000), 0xFFFFFFFF))
+
+
 def encoding(number: int) -> payload_pb2.PayloadEncoding.ValueType:
     """The number of an encoding as the type checker wants it."""
     return payload_pb2.PayloadEncoding.ValueType(number)
@@ -45,4 +57,13 @@ def actor_info(actor: actor_pb2.Actor) -> ActorInfo:
     return ActorInfo(actor.actor_id, actor.name, tuple(actor.key), actor.namespace, created)
 
 
-__all__ = ["actor_info", "actor_key", "actor_target", "encoded", "encoding", "payload"]
+__all__ = [
+    "actor_info",
+    "actor_key",
+    "actor_target",
+    "encoded",
+    "encoding",
+    "milliseconds",
+    "payload",
+    "put",
+]

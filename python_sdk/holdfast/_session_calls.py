@@ -10,11 +10,10 @@ from typing import Final
 
 import grpc
 
-from holdfast._messages import actor_target, encoded, encoding
+from holdfast._messages import actor_target, encoded, encoding, milliseconds, put
 from holdfast._session_streams import WINDOW_BYTES, Stream, local_error, status_error
 from holdfast._trace import trace_headers
 from holdfast._transport import Call, Encoded, Reply
-from holdfast.v1 import payload_pb2
 from holdfast.v1 import session_service_pb2 as pb
 
 # Deadlines are watched in steps of this: one timer for all calls of a step.
@@ -56,10 +55,10 @@ class CallStream(Stream):
             message.connection = self._connection.number
         else:
             message.target.CopyFrom(actor_target(call.target))
-            _put(message.params, call.params)
+            put(message.params, call.params)
         message.action = call.action
-        _put(message.args, call.args)
-        _put(message.kwargs, call.kwargs)
+        put(message.args, call.args)
+        put(message.kwargs, call.kwargs)
         message.accept_encoding = encoding(call.accept)
         if call.idempotency_key is not None:
             message.idempotency_key = call.idempotency_key
@@ -67,7 +66,7 @@ class CallStream(Stream):
             message.number = self._number
             message.acknowledged_below = self._acknowledged_below
         if self._timeout is not None:
-            message.timeout_ms = max(1, min(round(self._timeout * 1000), 0xFFFFFFFF))
+            message.timeout_ms = milliseconds(self._timeout)
         for name, value in self._trace:
             setattr(message, name, value)
 
@@ -222,12 +221,6 @@ def call_size(call: Call) -> int:
         if value is not None:
             size += len(value.data)
     return size
-
-
-def _put(message: payload_pb2.Payload, value: Encoded | None) -> None:
-    if value is not None:
-        message.encoding = encoding(value.encoding)
-        message.data = value.data
 
 
 __all__ = ["CallStream", "Deadlines", "Invocation", "Iteration", "Watched", "call_size"]

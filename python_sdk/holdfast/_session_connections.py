@@ -8,7 +8,7 @@ from typing import Final, Protocol
 import grpc.aio
 
 from holdfast._feed import WINDOW_BYTES
-from holdfast._messages import actor_target, encoding
+from holdfast._messages import actor_target, encoding, milliseconds, put
 from holdfast._session import Session, Unoffered
 from holdfast._session_events import no_sessions
 from holdfast._session_link import Link
@@ -127,9 +127,7 @@ class SessionConnection(Stream):
     def fill(self, command: pb.SessionCommand) -> None:
         request, message = self._request, command.connect
         message.target.CopyFrom(actor_target(request.target))
-        if self._params is not None:
-            message.params.encoding = encoding(self._params.encoding)
-            message.params.data = self._params.data
+        put(message.params, self._params)
         message.accept_encoding = encoding(request.encoding)
         message.window_bytes = WINDOW_BYTES
         self._credit = 0
@@ -137,7 +135,7 @@ class SessionConnection(Stream):
             message.resume_connection_id = self.connection_id
             message.received_message = self.received
         if request.timeout is not None:
-            message.timeout_ms = max(1, min(round(request.timeout * 1000), 0xFFFFFFFF))
+            message.timeout_ms = milliseconds(request.timeout)
         for name, value in self._trace:
             setattr(message, name, value)
 

@@ -11,6 +11,7 @@ import grpc.aio
 from holdfast._feed import WINDOW_BYTES, Feed
 from holdfast._messages import actor_target, encoding
 from holdfast._session_events import cursor_of
+from holdfast._session_streams import local_error
 from holdfast._status import to_actor_error
 from holdfast._transport import Cursor, Subscribe
 from holdfast.errors import HoldfastError
@@ -64,10 +65,7 @@ class RpcSubscription:
                 while feed.pending >= WINDOW_BYTES:
                     self._drained.clear()
                     await self._drained.wait()
-            text = "the subscription has ended"
-            error = grpc.aio.AioRpcError(
-                grpc.StatusCode.UNAVAILABLE, grpc.aio.Metadata(), grpc.aio.Metadata(), text
-            )
+            error = local_error(grpc.StatusCode.UNAVAILABLE, "the subscription has ended")
             feed.refused(to_actor_error(error), None)
         except grpc.aio.AioRpcError as failed:
             feed.refused(to_actor_error(failed), None)

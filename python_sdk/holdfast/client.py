@@ -21,6 +21,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeAlias, TypeVar, cast, overload
 
 from holdfast import payload
+from holdfast._actions import encode_value
 from holdfast._address import check_address
 from holdfast._handle import (
     DEFAULTS,
@@ -279,9 +280,7 @@ class BaseClient:
         return cast(A, ActorHandle(self, target, actor, options))
 
     def _input(self, value: Any) -> Encoded | None:
-        if value is None:
-            return None
-        return Encoded(self.encoding, payload.encode(value, self.encoding))
+        return encode_value(value, self.encoding)
 
 
 class Client(BaseClient):

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from holdfast.cli.protos import plain, when
-from holdfast.cli.session import Session
+from holdfast.cli.session import Session, paged
 from holdfast.client import Client
 from holdfast.v1 import dead_letter_service_pb2 as pb
 
@@ -39,20 +39,17 @@ def list_letters(
     session: Session = ctx.obj
 
     async def body(client: Client) -> None:
-        left, token = limit, ""
-        while left:
+        async def ask(size: int, token: str) -> tuple[Any, str]:
             request = pb.ListDeadLettersRequest(
-                namespace=session.namespace, page_size=min(left, 1000), page_token=token
+                namespace=session.namespace, page_size=size, page_token=token
             )
             answer = await client.transport.dead_letters(
                 "ListDeadLetters", request, session.deadline
             )
-            for letter in answer.dead_letters[:left]:
-                session.line(_fields(letter))
-            left -= min(left, len(answer.dead_letters))
-            token = answer.next_page_token
-            if not token:
-                return
+            return answer.dead_letters, answer.next_page_token
+
+        async for letter in paged(limit, ask):
+            session.line(_fields(letter))
 
     session.run(body)
 

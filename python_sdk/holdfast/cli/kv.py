@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import base64
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from holdfast.cli.session import Session
+from holdfast.cli.session import Session, paged
 from holdfast.cli.values import KeyArg, NameArg, parse_key
 from holdfast.client import Client
 from holdfast.errors import ActorError
@@ -69,22 +69,19 @@ def kv_list(
     parts = parse_key(key)
 
     async def body(client: Client) -> None:
-        left, token = limit, ""
-        while left:
+        async def ask(size: int, token: str) -> tuple[Any, str]:
             request = kv_service_pb2.ListKvEntriesRequest(
                 namespace=session.namespace,
                 target=_target(name, parts),
                 prefix=prefix.encode(),
-                page_size=min(left, 1000),
+                page_size=size,
                 page_token=token,
             )
             answer = await client.transport.kv_list(request, session.deadline)
-            for entry in answer.entries[:left]:
-                session.line(_fields(entry))
-            left -= min(left, len(answer.entries))
-            token = answer.next_page_token
-            if not token:
-                return
+            return answer.entries, answer.next_page_token
+
+        async for entry in paged(limit, ask):
+            session.line(_fields(entry))
 
     session.run(body)
 

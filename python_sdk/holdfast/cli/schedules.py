@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from holdfast.cli.protos import plain, seconds, when, word
-from holdfast.cli.session import Session
+from holdfast.cli.session import Session, paged
 from holdfast.cli.values import parse_key
 from holdfast.client import Client
 from holdfast.v1 import actor_pb2
@@ -105,24 +105,18 @@ def list_schedules(
         actor = actor_pb2.ActorTarget(get=named)
 
     async def body(client: Client) -> None:
-        left, token = limit, ""
-        while left:
+        async def ask(size: int, token: str) -> tuple[Any, str]:
             request = pb.ListSchedulesRequest(
-                namespace=session.namespace,
-                actor=actor,
-                page_size=min(left, 1000),
-                page_token=token,
+                namespace=session.namespace, actor=actor, page_size=size, page_token=token
             )
             answer = await client.transport.schedules("ListSchedules", request, session.deadline)
-            for schedule in answer.schedules[:left]:
-                if session.json:
-                    session.show(_fields(schedule))
-                else:
-                    typer.echo(_line(schedule))
-            left -= min(left, len(answer.schedules))
-            token = answer.next_page_token
-            if not token:
-                return
+            return answer.schedules, answer.next_page_token
+
+        async for schedule in paged(limit, ask):
+            if session.json:
+                session.show(_fields(schedule))
+            else:
+                typer.echo(_line(schedule))
 
     session.run(body)
 
@@ -190,23 +184,17 @@ def history(ctx: typer.Context, which: WhichArg, limit: LimitOption = 20) -> Non
     target = _which(which)
 
     async def body(client: Client) -> None:
-        left, token = limit, ""
-        while left:
+        async def ask(size: int, token: str) -> tuple[Any, str]:
             request = pb.GetScheduleHistoryRequest(
-                namespace=session.namespace,
-                schedule=target,
-                page_size=min(left, 1000),
-                page_token=token,
+                namespace=session.namespace, schedule=target, page_size=size, page_token=token
             )
             answer = await client.transport.schedules(
                 "GetScheduleHistory", request, session.deadline
             )
-            for run in answer.runs[:left]:
-                session.line(_run(run))
-            left -= min(left, len(answer.runs))
-            token = answer.next_page_token
-            if not token:
-                return
+            return answer.runs, answer.next_page_token
+
+        async for run in paged(limit, ask):
+            session.line(_run(run))
 
     session.run(body)
 
@@ -217,20 +205,17 @@ def list_dead(ctx: typer.Context, limit: LimitOption = 100) -> None:
     session: Session = ctx.obj
 
     async def body(client: Client) -> None:
-        left, token = limit, ""
-        while left:
+        async def ask(size: int, token: str) -> tuple[Any, str]:
             request = pb.ListDeadSchedulesRequest(
-                namespace=session.namespace, page_size=min(left, 1000), page_token=token
+                namespace=session.namespace, page_size=size, page_token=token
             )
             answer = await client.transport.schedules(
                 "ListDeadSchedules", request, session.deadline
             )
-            for dead in answer.dead_schedules[:left]:
-                session.line({**_fields(dead.schedule), "dead_at": when(dead.dead_at)})
-            left -= min(left, len(answer.dead_schedules))
-            token = answer.next_page_token
-            if not token:
-                return
+            return answer.dead_schedules, answer.next_page_token
+
+        async for dead in paged(limit, ask):
+            session.line({**_fields(dead.schedule), "dead_at": when(dead.dead_at)})
 
     session.run(body)
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import json
 import math
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import typer
 
@@ -20,10 +20,13 @@ from holdfast.errors import ActorError, HoldfastError
 from holdfast.payload import Encoding
 from holdfast.tls import TlsConfig
 
+T = TypeVar("T")
 FAILED: Final = 1
 USAGE: Final = 2
 UNAVAILABLE: Final = 3
 INTERRUPTED: Final = 130
+# Of the server: `page_size_max`.
+_PAGE_MAX: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,4 +108,19 @@ class Session:
         typer.echo(json.dumps(value, ensure_ascii=False))
 
 
-__all__ = ["FAILED", "INTERRUPTED", "UNAVAILABLE", "USAGE", "Session"]
+async def paged(
+    limit: int, ask: Callable[[int, str], Awaitable[tuple[Sequence[T], str]]]
+) -> AsyncIterator[T]:
+    """The first `limit` rows of a list; `ask` gives a page of at most so many rows by its
+    token, and the token of the next."""
+    left, token = limit, ""
+    while left:
+        rows, token = await ask(min(left, _PAGE_MAX), token)
+        for row in rows[:left]:
+            yield row
+        left -= min(left, len(rows))
+        if not token:
+            return
+
+
+__all__ = ["FAILED", "INTERRUPTED", "UNAVAILABLE", "USAGE", "Session", "paged"]

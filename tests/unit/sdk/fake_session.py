@@ -45,6 +45,7 @@ class Sessions(SessionServiceServicer):
         self.stored: dict[Any, pb.SessionResult] = {}
         self.ran: list[Any] = []
         self.runs: list[Run] = []
+        self.left = asyncio.Event()
         self.hold: asyncio.Event | None = None
         self.arrived = asyncio.Event()
         self.on_connect: Callable[[Connection], None] = lambda connection: None
@@ -69,8 +70,9 @@ class Sessions(SessionServiceServicer):
         """Break what is open, and let nothing be opened until `gate` is set."""
         self.gate.clear()
         self.cut()
-        while self.runs:  # noqa: ASYNC110
-            await asyncio.sleep(0.001)
+        while self.runs:
+            self.left.clear()
+            await self.left.wait()
 
     async def OpenSession(self, request_iterator: Any, context: Any) -> None:
         self.metadata.append(dict(context.invocation_metadata()))
@@ -84,6 +86,7 @@ class Sessions(SessionServiceServicer):
             await run.serve()
         finally:
             self.runs.remove(run)
+            self.left.set()
 
 
 def cuts(budget: list[int]) -> Callable[[], bool]:
