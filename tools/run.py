@@ -74,10 +74,10 @@ def run(address: str, data: str) -> int:
         say("\n--- The chat example talks to it: examples/chat/client.py\n")
         asyncio.run(talk(address))
         say(next_steps(address, server.pid))
-        return ended(server.wait(), data)
+        return ended(wait(server), data)
     except Stopped:
-        say("\nDraining the server; once more to end it at once.")
-        return ended(drain(server), data)
+        drain(server)
+        return ended(wait(server), data)
     finally:
         if server.poll() is None:
             server.kill()
@@ -161,14 +161,27 @@ Kill it, start it again, and find everything there; the terminals go on by thems
 Ctrl-C here stops it."""
 
 
-def drain(server: subprocess.Popen[bytes]) -> int:
-    """Pass the signal on, and one more if it comes; the server's exit status."""
+def drain(server: subprocess.Popen[bytes]) -> None:
+    """Pass a signal on to the server."""
+    say("\nDraining the server; once more to end it at once.")
     server.terminate()
-    try:
-        return server.wait()
-    except Stopped:
-        server.terminate()
-        return server.wait()
+
+
+def wait(server: subprocess.Popen[bytes]) -> int:
+    """Wait for the end of the server, and pass on each signal; its exit status.
+
+    The signals are read from a descriptor: one that arrives just before a thread
+    goes to sleep in `waitpid` would not wake it.
+    """
+    numbers, written = socket.socketpair()
+    written.setblocking(False)
+    signal.set_wakeup_fd(written.fileno(), warn_on_full_buffer=False)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD):
+        signal.signal(number, lambda *_: None)
+    while server.poll() is None:
+        if numbers.recv(1)[0] != signal.SIGCHLD:
+            drain(server)
+    return server.returncode
 
 
 def ended(status: int, data: str) -> int:
