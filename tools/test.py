@@ -51,12 +51,12 @@ class Outcome:
     passed: bool
 
 
-REST: Final = Stage("unit", 45, "core, store, client and tools, each by itself")
+REST: Final = Stage("unit", 45, "core, store, client and tools, each by itself", processes=2)
 STAGES: Final = (
     Stage("lint", 30, "linters, types, imports, protos"),
     REST,
     Stage("server", 60, "a real server and a real client", ("server",), 2, 2),
-    Stage("docs", 90, "examples, documentation, packages", ("examples", "docs", "packaging")),
+    Stage("docs", 90, "examples, documentation, packages", ("examples", "docs", "packaging"), 2),
     Stage("crash", 180, "servers that are killed under load", ("crash",)),
     Stage("conformance", 60, "clients in other languages", ("conformance",)),
 )
