@@ -19,6 +19,7 @@ CALLER_BYTES: Final = 16
 
 # What RFC 6750 allows in a bearer token.
 _TOKEN: Final = re.compile(r"[A-Za-z0-9._~+/-]+=*\Z")
+_SCHEME: Final = "bearer "
 _CALLER: Final = re.compile(r"[A-Za-z0-9._@-]{1,64}\Z")
 
 
@@ -42,6 +43,11 @@ def caller_id(kind: str, *parts: bytes) -> bytes:
 
 
 ANONYMOUS: Final = hashlib.blake2b(b"", digest_size=CALLER_BYTES).digest()
+
+
+def bearer(header: str) -> str | None:
+    """The token in an `authorization` header; None when it holds something else."""
+    return header[len(_SCHEME) :] if header[: len(_SCHEME)].lower() == _SCHEME else None
 
 
 def parse_tokens(text: str) -> tuple[Token, ...]:
