@@ -77,12 +77,11 @@ def parse_tokens(text: str) -> tuple[Token, ...]:
 class Tokens:
     """The tokens accepted now; empty when none is needed."""
 
-    __slots__ = ("_accepted", "on_change")
+    __slots__ = ("_accepted", "_watchers")
 
     def __init__(self, accepted: tuple[Token, ...] = ()) -> None:
         self._accepted = accepted
-        # Told when other tokens are accepted.
-        self.on_change: Callable[[], None] = lambda: None
+        self._watchers: list[Callable[[], None]] = []
 
     def __len__(self) -> int:
         return len(self._accepted)
@@ -90,7 +89,12 @@ class Tokens:
     def replace(self, accepted: tuple[Token, ...]) -> None:
         """Accept these from now on, and no others."""
         self._accepted = accepted
-        self.on_change()
+        for tell in self._watchers:
+            tell()
+
+    def watch(self, tell: Callable[[], None]) -> None:
+        """Call `tell` whenever other tokens are accepted."""
+        self._watchers.append(tell)
 
     def caller(self, token: str) -> bytes | None:
         """Who shows this token; None when it is not accepted.
