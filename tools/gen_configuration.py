@@ -76,7 +76,7 @@ def _limit(setting: Setting) -> str:
 
 
 def _shown(default: Any) -> str:
-    if default == "":
+    if default in ("", frozenset()):
         return "none"
     if isinstance(default, bool):
         return "yes" if default else "no"

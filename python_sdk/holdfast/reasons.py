@@ -105,6 +105,9 @@ REASONS: Final[Mapping[str, Reason]] = MappingProxyType(
         "SCHEDULE_INTERRUPTED": Reason("schedule", "interrupted", "ABORTED"),
         "SCHEDULE_CANCELLED": Reason("schedule", "cancelled", "CANCELLED"),
         "KV_INVALID_TTL": Reason("kv", "invalid_ttl", "INVALID_ARGUMENT"),
+        "ROUTE_NOT_FOUND": Reason("guard", "no_route", "NOT_FOUND"),
+        "ROUTE_INVALID": Reason("guard", "query_invalid", "INVALID_ARGUMENT"),
+        "QUEUE_NOT_FOUND": Reason("queue", "not_found", "NOT_FOUND"),
     }
 )
 """Every reason of the catalogue by its name."""

@@ -8,6 +8,7 @@ every value is in range, and no address is open to a network without a reason.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from holdfast_server.addresses import HostPort, parse_address
 from holdfast_server.core.errors import HoldfastError
 from holdfast_server.core.ids import check_name
 from holdfast_server.core.limits import Limits
+from holdfast_server.core.origins import ANY_ORIGIN, parse_origin
 from holdfast_server.core.tokens import parse_tokens
 from holdfast_server.settings import LIMITS, PREFIX, ConfigError, Setting, nearest, table_of
 from holdfast_server.telemetry.logging import FORMATS, LEVELS
@@ -28,6 +30,7 @@ log = logging.getLogger("holdfast.config")
 AUTO: Final = "auto"
 OFF: Final = "off"
 ADMIN: Final = HostPort("127.0.0.1", 6432)
+HTTP: Final = HostPort("127.0.0.1", 6420)
 # Read by the command line client, so that a server need not know them.
 _CLIENT_VARIABLES: Final = frozenset(
     PREFIX + name for name in ("SERVER", "NAMESPACE", "TLS", "CA", "CERT", "KEY")
@@ -43,9 +46,15 @@ def _check_address(text: str) -> None:
     parse_address(text)
 
 
-def _check_admin(text: str) -> None:
+def _check_optional_address(text: str) -> None:
     if text not in (AUTO, OFF):
         parse_address(text)
+
+
+def _check_origins(origins: frozenset[str]) -> None:
+    for origin in origins:
+        if origin != ANY_ORIGIN and parse_origin(origin) is None:
+            raise ValueError(f"holds {origin[:64]!r}, which is not like https://app.example.com")
 
 
 def _check_namespaces(names: frozenset[str]) -> None:
@@ -73,7 +82,15 @@ class Config:
     # HOST:PORT of the admin gRPC server: health, reflection and channelz. "auto" is
     # 127.0.0.1:6432, or any free port when `grpc` asks for one; if that is taken, the
     # server does without. "off" is none.
-    admin: str = field(default=AUTO, metadata={"rule": _check_admin})
+    admin: str = field(default=AUTO, metadata={"rule": _check_optional_address})
+    # HOST:PORT of the HTTP and WebSocket gateway. "auto" is 127.0.0.1:6420, or any free port
+    # when `grpc` asks for one; if that is taken, the server does without. "off" is none.
+    http: str = field(default=AUTO, metadata={"rule": _check_optional_address})
+    # Origins of web pages that may use the gateway, like https://app.example.com, separated
+    # by commas; "*" is any. Without a token, pages of this machine may too.
+    cors_origins: frozenset[str] = field(default=frozenset(), metadata={"rule": _check_origins})
+    # Write a line to the log for each request to the gateway.
+    access_log: bool = False
     # Namespaces that exist, separated by commas.
     namespaces: frozenset[str] = field(
         default=frozenset({"default"}), metadata={"rule": _check_namespaces}
@@ -129,10 +146,28 @@ class Config:
             return parse_address(self.admin)
         return ADMIN if self.grpc_address.port else HostPort(ADMIN.host, 0)
 
+    @property
+    def http_address(self) -> HostPort | None:
+        """Where the gateway listens; None when it is off."""
+        if self.http == OFF:
+            return None
+        if self.http != AUTO:
+            return parse_address(self.http)
+        return HTTP if self.grpc_address.port else HostPort(HTTP.host, 0)
+
     def _check_addresses(self) -> None:
-        addresses = {"grpc": self.grpc_address, "admin": self.admin_address}
-        if addresses["grpc"] == addresses["admin"] and self.grpc_address.port:
-            raise ConfigError(f"--admin: {self.admin} is that of --grpc; choose another port")
+        addresses = {
+            "grpc": self.grpc_address,
+            "admin": self.admin_address,
+            "http": self.http_address,
+        }
+        for first, second in itertools.combinations(addresses, 2):
+            shared = addresses[second]
+            if shared is not None and shared.port and addresses[first] == shared:
+                raise ConfigError(
+                    f"{SETTINGS[second].flag}: {shared} is that of {SETTINGS[first].flag}; "
+                    "choose another port"
+                )
         for name, address in addresses.items():
             if address is None or address.loopback or self.protected or self.insecure:
                 continue

@@ -22,11 +22,13 @@ _FILE_BYTES_MAX = 1 << 20
 
 
 class TlsFiles(NamedTuple):
-    """The contents of the TLS files; `client_ca` makes client certificates required."""
+    """The contents of the TLS files, and the same as OpenSSL has them; `client_ca` makes
+    client certificates required."""
 
     certificate: bytes
     key: bytes
     client_ca: bytes | None
+    context: ssl.SSLContext
 
 
 class Security:
@@ -56,7 +58,7 @@ class Security:
 
     def _warn_of_plain_text(self) -> None:
         config = self._config
-        addresses = [config.grpc_address, config.admin_address]
+        addresses = [config.grpc_address, config.admin_address, config.http_address]
         if self.tls is None and any(each is not None and not each.loopback for each in addresses):
             log.warning("without TLS, tokens cross the network in plain text")
 
@@ -111,7 +113,8 @@ def _read_tls(config: Config) -> TlsFiles | None:
             raise ConfigError(
                 f"--tls-client-ca: {config.tls_client_ca} holds no certificates in PEM: {why}"
             ) from None
-    return TlsFiles(certificate, key, client_ca)
+        context.verify_mode = ssl.CERT_REQUIRED
+    return TlsFiles(certificate, key, client_ca, context)
 
 
 def _no_password() -> str:

@@ -121,9 +121,18 @@ def bad_values(setting: Setting) -> list[Any]:
         return values + (["0"] if setting.low == 1 or setting.above else [])
     if setting.choices:
         return ["", "x", 1]
-    if setting.name in ("grpc", "admin"):
+    if setting.name in ("grpc", "admin", "http"):
         hosts = ["x", ":6430", "a:b", "127.0.0.1", "127.0.0.1:", "127.0.0.1:65536", "[::1]"]
         return [*hosts, "[::g]:1", "::1:6430", "http://a:1", "a b:1", "*:1", "a:-1", "", 1]
+    if setting.name == "cors_origins":
+        return [
+            "null",
+            "example.org",
+            "https://a.org/x",
+            "https://",
+            "http://a:99999",
+            "http://a@b",
+        ]
     if kind is frozenset:
         return ["", ",", "a b", "-a", "a," + "x" * 65]
     return [1, None, b"x"]
@@ -148,6 +157,7 @@ def test_bad_values_are_refused_by_name(setting: Setting) -> None:
         ({"token": ",".join(f"t{n}" for n in range(65))}, "at most 64"),
         ({"data": ""}, "data"),
         ({"grpc": "127.0.0.1:7", "admin": "127.0.0.1:7"}, "--admin: 127.0.0.1:7 is that of --grpc"),
+        ({"admin": "127.0.0.1:7", "http": "127.0.0.1:7"}, "--http: 127.0.0.1:7 is that of --admin"),
     ],
 )
 def test_settings_that_do_not_fit_together_are_refused(given: dict[str, str], message: str) -> None:
@@ -155,7 +165,7 @@ def test_settings_that_do_not_fit_together_are_refused(given: dict[str, str], me
         load({}, **given)
 
 
-@pytest.mark.parametrize("name", ["grpc", "admin"])
+@pytest.mark.parametrize("name", ["grpc", "admin", "http"])
 @pytest.mark.parametrize("address", ["0.0.0.0:1", "[::]:1", "10.0.0.1:1", "example.org:1"])
 def test_an_open_address_needs_a_reason(name: str, address: str) -> None:
     with pytest.raises(ConfigError) as caught:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from holdfast_server.core.trace import NO_TRACE, TraceContext, parse
-from holdfast_server.rpc.trace import trace_in
+from holdfast_server.core.trace import NO_TRACE, TraceContext, parse, trace_in
 
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 PARENT = f"00-{TRACE}-{SPAN}-01"

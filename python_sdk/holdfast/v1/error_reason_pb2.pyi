@@ -293,6 +293,19 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The time to live of a KV entry is none, or too long. [INVALID_ARGUMENT]
     kv.invalid_ttl; metadata: field.
     """
+    ERROR_REASON_ROUTE_NOT_FOUND: _ErrorReason.ValueType  # 90
+    """Only over HTTP: nothing is served under this method and path. [NOT_FOUND]
+    guard.no_route; metadata: path.
+    """
+    ERROR_REASON_ROUTE_INVALID: _ErrorReason.ValueType  # 91
+    """Only over HTTP: the `rvt-` parameters that name an actor are missing, repeated,
+    unknown or malformed; the code tells which. [INVALID_ARGUMENT]
+    guard.query_invalid; metadata: field.
+    """
+    ERROR_REASON_QUEUE_NOT_FOUND: _ErrorReason.ValueType  # 92
+    """The actor declares no queue of this name. [NOT_FOUND] queue.not_found;
+    metadata: queue.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Every error carries a google.rpc.ErrorInfo with domain "holdfast.dev" and, as
@@ -585,5 +598,18 @@ rolled back. [CANCELLED] schedule.cancelled.
 ERROR_REASON_KV_INVALID_TTL: ErrorReason.ValueType  # 81
 """The time to live of a KV entry is none, or too long. [INVALID_ARGUMENT]
 kv.invalid_ttl; metadata: field.
+"""
+ERROR_REASON_ROUTE_NOT_FOUND: ErrorReason.ValueType  # 90
+"""Only over HTTP: nothing is served under this method and path. [NOT_FOUND]
+guard.no_route; metadata: path.
+"""
+ERROR_REASON_ROUTE_INVALID: ErrorReason.ValueType  # 91
+"""Only over HTTP: the `rvt-` parameters that name an actor are missing, repeated,
+unknown or malformed; the code tells which. [INVALID_ARGUMENT]
+guard.query_invalid; metadata: field.
+"""
+ERROR_REASON_QUEUE_NOT_FOUND: ErrorReason.ValueType  # 92
+"""The actor declares no queue of this name. [NOT_FOUND] queue.not_found;
+metadata: queue.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -31,11 +31,12 @@ CallKey = ClientKey | UserKey
 
 @dataclass(slots=True, kw_only=True)
 class Target:
-    """Whom a call is for: an address, or an id in a namespace; created first if asked."""
+    """Whom a call is for: an address, or an id in a namespace (None: in whichever it is);
+    created first if asked."""
 
     address: Address | None = None
     actor_id: bytes | None = None
-    namespace: str = "default"
+    namespace: str | None = "default"
     create: bool = False
     input: Value | None = None
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from holdfast_server.core import timer_reasons
+from holdfast_server.core import gateway_reasons, timer_reasons
 from holdfast_server.core.reason import Reason as Reason
 
 DOMAIN: Final = "holdfast.dev"
@@ -408,6 +408,10 @@ SCHEDULE_INTERRUPTED = timer_reasons.SCHEDULE_INTERRUPTED
 SCHEDULE_CANCELLED = timer_reasons.SCHEDULE_CANCELLED
 KV_INVALID_TTL = timer_reasons.KV_INVALID_TTL
 
+ROUTE_NOT_FOUND = gateway_reasons.ROUTE_NOT_FOUND
+ROUTE_INVALID = gateway_reasons.ROUTE_INVALID
+QUEUE_NOT_FOUND = gateway_reasons.QUEUE_NOT_FOUND
+
 CATALOGUE: Final[Mapping[str, Reason]] = _table(
     *(value for value in list(globals().values()) if isinstance(value, Reason))
 )
@@ -433,6 +437,8 @@ class HoldfastError(Exception):
 
     `code` and `message` override the catalogue's for user errors; `metadata`
     holds strings only, except for user errors, whose metadata is any JSON value.
+    `ran` is set on its way out of a turn that had begun: whoever has no idempotency key
+    must not send the same again because of it.
     """
 
     def __init__(
@@ -449,6 +455,7 @@ class HoldfastError(Exception):
         self.code = reason.code if code is None else code
         self.metadata = dict(metadata or {})
         self.user_metadata_json = user_metadata_json
+        self.ran = False
         super().__init__(self.message)
 
     @property

@@ -132,6 +132,34 @@ class Limits:
     # Silence of a client after which its session counts as broken; clients ping more often.
     session_idle_s: float = 60.0
 
+    # HTTP connections open at once, WebSockets among them. Beyond: SERVER_OVERLOADED, then
+    # closed.
+    http_connections_max: int = 20_000
+    # Bytes of a request's first line and of each header, and the number of headers. Beyond:
+    # REQUEST_INVALID. Parameters of connections travel in a header, escaped.
+    http_header_bytes_max: int = 64 << 10
+    http_headers_max: int = 128
+    # Body of a request. Beyond: MESSAGE_INCOMING_TOO_LONG.
+    http_body_bytes_max: int = 20 << 20
+    # How long the head of a request, or a TLS handshake, may take from its first byte, and
+    # a body after the head. Beyond: DEADLINE_EXCEEDED, then closed.
+    http_header_timeout_s: float = 15.0
+    http_body_timeout_s: float = 60.0
+    # Silence of a connection between two requests. Beyond: closed.
+    http_idle_s: float = 75.0
+
+    # One message of a WebSocket. Beyond: MESSAGE_INCOMING_TOO_LONG, then closed.
+    websocket_message_bytes_max: int = 2 << 20
+    # Between two pings to a silent WebSocket, which is closed when no answer comes in half
+    # that time.
+    websocket_ping_s: float = 30.0
+    # Bytes that wait for a WebSocket's transport. Beyond: it is no longer read, until they
+    # leave; a WebSocket that takes nothing for websocket_stall_s is closed.
+    websocket_send_bytes_max: int = 4 << 20
+    websocket_stall_s: float = 30.0
+    # Actions under way on one WebSocket. Beyond: SERVER_OVERLOADED; nothing ran.
+    websocket_calls_max: int = 1000
+
     # Threads for @action(thread=True). Beyond: the turn waits for one.
     action_threads_max: int = 32
 

@@ -19,6 +19,7 @@ CALLER_BYTES: Final = 16
 
 # What RFC 6750 allows in a bearer token.
 _TOKEN: Final = re.compile(r"[A-Za-z0-9._~+/-]+=*\Z")
+_SCHEME: Final = "bearer "
 _CALLER: Final = re.compile(r"[A-Za-z0-9._@-]{1,64}\Z")
 
 
@@ -42,6 +43,11 @@ def caller_id(kind: str, *parts: bytes) -> bytes:
 
 
 ANONYMOUS: Final = hashlib.blake2b(b"", digest_size=CALLER_BYTES).digest()
+
+
+def bearer(header: str) -> str | None:
+    """The token in an `authorization` header; None when it holds something else."""
+    return header[len(_SCHEME) :] if header[: len(_SCHEME)].lower() == _SCHEME else None
 
 
 def parse_tokens(text: str) -> tuple[Token, ...]:
@@ -71,12 +77,11 @@ def parse_tokens(text: str) -> tuple[Token, ...]:
 class Tokens:
     """The tokens accepted now; empty when none is needed."""
 
-    __slots__ = ("_accepted", "on_change")
+    __slots__ = ("_accepted", "_watchers")
 
     def __init__(self, accepted: tuple[Token, ...] = ()) -> None:
         self._accepted = accepted
-        # Told when other tokens are accepted.
-        self.on_change: Callable[[], None] = lambda: None
+        self._watchers: list[Callable[[], None]] = []
 
     def __len__(self) -> int:
         return len(self._accepted)
@@ -84,7 +89,12 @@ class Tokens:
     def replace(self, accepted: tuple[Token, ...]) -> None:
         """Accept these from now on, and no others."""
         self._accepted = accepted
-        self.on_change()
+        for tell in self._watchers:
+            tell()
+
+    def watch(self, tell: Callable[[], None]) -> None:
+        """Call `tell` whenever other tokens are accepted."""
+        self._watchers.append(tell)
 
     def caller(self, token: str) -> bytes | None:
         """Who shows this token; None when it is not accepted.

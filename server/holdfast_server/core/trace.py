@@ -8,6 +8,7 @@ whatever is malformed is dropped, never refused.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from enum import Enum
 from typing import Final, NamedTuple
 
@@ -70,3 +71,15 @@ def parse(parent: str, state: str = "") -> TraceContext:
         # Of a later version only these fields, and of its flags "sampled", are known.
         parent = f"00-{trace_id}-{span_id}-{int(flags, 16) & 1:02x}"
     return TraceContext(parent, state if len(state) <= TRACESTATE_CHARS_MAX else "")
+
+
+def trace_in(headers: Iterable[tuple[str, str | bytes]]) -> TraceContext:
+    """The context that a caller sent, names in lower case; as W3C has it, none if it sent
+    several."""
+    parent = state = ""
+    for name, value in headers:
+        if name == "traceparent":
+            parent = "several" if parent else str(value)
+        elif name == "tracestate":
+            state = f"{state},{value!s}" if state else str(value)
+    return parse(parent, state) if parent else NO_TRACE

@@ -13,11 +13,11 @@ from holdfast_server.core.call import Call, Target
 from holdfast_server.core.errors import HoldfastError, invalid
 from holdfast_server.core.ids import check_name, format_actor_id, parse_actor_id
 from holdfast_server.core.limits import Limits
-from holdfast_server.rpc.calls import Calls
 from holdfast_server.rpc.convert import Converter, actor_of, payload_of
 from holdfast_server.rpc.guard import Context, streaming, unary
 from holdfast_server.rpc.trace import trace_of
 from holdfast_server.runtime import lifecycle
+from holdfast_server.runtime.calls import Calls
 from holdfast_server.runtime.node import Node
 from holdfast_server.store.keys import directory_prefix
 

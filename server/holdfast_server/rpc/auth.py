@@ -13,21 +13,20 @@ import grpc
 
 from holdfast_server.core import errors
 from holdfast_server.core.errors import HoldfastError
-from holdfast_server.core.tokens import Tokens, caller_id
+from holdfast_server.core.tokens import Tokens, bearer, caller_id
 from holdfast_server.rpc.guard import Context, abort
 
 Callers = Callable[[Context], bytes]
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 
 _HEALTH: Final = "/grpc.health.v1.Health/"
-_SCHEME: Final = "bearer "
 
 
 def token_of(metadata: Iterable[Any]) -> str | None:
     """The bearer token in an RPC's metadata."""
     for name, value in metadata:
         if name == "authorization" and isinstance(value, str):
-            return value[len(_SCHEME) :] if value[: len(_SCHEME)].lower() == _SCHEME else None
+            return bearer(value)
     return None
 
 

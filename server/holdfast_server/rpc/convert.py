@@ -13,6 +13,7 @@ from google.rpc import error_details_pb2, status_pb2
 from holdfast.v1 import actor_pb2, payload_pb2
 from holdfast_server.core import errors
 from holdfast_server.core.call import Call, CallKey, ClientKey, Target, UserKey
+from holdfast_server.core.checks import check_size, known_namespace
 from holdfast_server.core.errors import HoldfastError, invalid
 from holdfast_server.core.ids import Address, check_key, check_name, format_actor_id, parse_actor_id
 from holdfast_server.core.limits import Limits
@@ -63,10 +64,7 @@ class Converter:
         self._caller = caller
 
     def namespace(self, name: str) -> str:
-        name = name or "default"
-        if name not in self._namespaces:
-            raise HoldfastError(errors.NAMESPACE_NOT_FOUND, f"there is no namespace {name[:64]!r}")
-        return name
+        return known_namespace(name, self._namespaces)
 
     def address(self, namespace: str, actor: actor_pb2.ActorKey, field: str) -> Address:
         check_name(actor.name, f"{field}.name")
@@ -110,12 +108,7 @@ class Converter:
                 f"{field}.encoding: {encoding} is not an encoding",
                 metadata={"field": f"{field}.encoding"},
             )
-        if len(data) > limit:
-            raise HoldfastError(
-                errors.MESSAGE_INCOMING_TOO_LONG,
-                f"{field}: {len(data)} bytes; at most {limit}",
-                metadata={"field": field, "limit": str(limit), "size": str(len(data))},
-            )
+        check_size(field, len(data), limit)
         return Value(encoding, data)
 
     def arguments(self, payload: payload_pb2.Payload, field: str) -> Value | None:

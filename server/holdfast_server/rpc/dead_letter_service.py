@@ -10,9 +10,9 @@ from holdfast_server.core.errors import invalid
 from holdfast_server.core.limits import Limits
 from holdfast_server.core.values import Value
 from holdfast_server.rpc.actor_service import page_size, page_token
-from holdfast_server.rpc.calls import Calls
 from holdfast_server.rpc.convert import Converter, payload_of
 from holdfast_server.rpc.guard import Context, unary
+from holdfast_server.runtime.calls import Calls
 from holdfast_server.runtime.node import Node
 from holdfast_server.store.v1 import records_pb2 as records
 

@@ -11,11 +11,11 @@ from holdfast.v1 import event_service_pb2, event_service_pb2_grpc
 from holdfast_server.core.errors import HoldfastError
 from holdfast_server.core.events import Delivery, Subscribe
 from holdfast_server.core.values import Encoding
-from holdfast_server.rpc.calls import Calls
 from holdfast_server.rpc.convert import Converter
 from holdfast_server.rpc.events import cursor_of, event_of, slow_reader_of, start_of
 from holdfast_server.rpc.guard import Context, streaming
 from holdfast_server.rpc.trace import trace_of
+from holdfast_server.runtime.calls import Calls
 from holdfast_server.runtime.node import Node
 
 if TYPE_CHECKING:

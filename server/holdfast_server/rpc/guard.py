@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from typing import Any, NoReturn, Protocol, TypeVar
 
 import grpc
 
-from holdfast_server.core import errors
-from holdfast_server.core.errors import HoldfastError
-from holdfast_server.rpc.calls import Calls
 from holdfast_server.rpc.convert import status_of
 from holdfast_server.rpc.retries import pushback_of, retry_after_s
-
-log = logging.getLogger("holdfast.rpc")
+from holdfast_server.runtime.calls import Calls, told
 
 Request = TypeVar("Request")
 Response = TypeVar("Response")
@@ -31,14 +26,6 @@ class Guarded(Protocol):
 
 
 Servicer = TypeVar("Servicer", bound=Guarded)
-
-
-def told(error: BaseException) -> HoldfastError:
-    """What a caller hears of a failure: no more than that, unless it is catalogued."""
-    if isinstance(error, HoldfastError):
-        return error
-    log.exception("a handler failed", exc_info=error)
-    return HoldfastError(errors.INTERNAL_ERROR)
 
 
 async def abort(context: Context, error: Exception, request: Any = None) -> NoReturn:

@@ -7,9 +7,9 @@ from holdfast_server.core import errors
 from holdfast_server.core.errors import HoldfastError, invalid
 from holdfast_server.core.limits import Limits
 from holdfast_server.rpc.actor_service import foreign_token, page_size, page_token
-from holdfast_server.rpc.calls import Calls
 from holdfast_server.rpc.convert import Converter
 from holdfast_server.rpc.guard import Context, unary
+from holdfast_server.runtime.calls import Calls
 from holdfast_server.runtime.node import Node
 from holdfast_server.store.keys import prefix_end
 

@@ -36,7 +36,6 @@ from holdfast_server.core.tokens import Tokens
 from holdfast_server.rpc import health
 from holdfast_server.rpc.actor_service import ActorService
 from holdfast_server.rpc.auth import Callers, TokenCheck, by_certificate, by_token
-from holdfast_server.rpc.calls import Calls
 from holdfast_server.rpc.convert import Converter, anonymous
 from holdfast_server.rpc.dead_letter_service import DeadLetterService
 from holdfast_server.rpc.event_service import EventService
@@ -44,6 +43,7 @@ from holdfast_server.rpc.kv_service import KvService
 from holdfast_server.rpc.schedule_service import ScheduleService
 from holdfast_server.rpc.session.service import SessionService
 from holdfast_server.rpc.session.shared import Shared
+from holdfast_server.runtime.calls import Calls
 from holdfast_server.runtime.node import Node
 from holdfast_server.telemetry.observer import RpcObserver
 

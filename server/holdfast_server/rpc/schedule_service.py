@@ -11,12 +11,12 @@ from holdfast_server.core.limits import Limits
 from holdfast_server.core.schedule import Kind, check_schedule_name
 from holdfast_server.core.values import Value
 from holdfast_server.rpc.actor_service import foreign_token, page_size, page_token
-from holdfast_server.rpc.calls import Calls
 from holdfast_server.rpc.convert import Converter, payload_of
 from holdfast_server.rpc.guard import Context, unary
 from holdfast_server.rpc.trace import trace_of
 from holdfast_server.runtime import schedules
 from holdfast_server.runtime.agenda import Agenda, format_schedule_id
+from holdfast_server.runtime.calls import Calls
 from holdfast_server.runtime.node import Node
 from holdfast_server.runtime.schedules import Named, Owned
 from holdfast_server.store.v1 import records_pb2 as records

@@ -67,7 +67,7 @@ class Catalog:
         record = self._node.decode(records.ActorRecord, keys.actor_key(target.actor_id))
         if record is None and keyed:
             record = self._node.decode(records.ActorRecord, keys.tombstone_key(target.actor_id))
-        if record is None or record.namespace != target.namespace:
+        if record is None or target.namespace not in (None, record.namespace):
             raise HoldfastError(errors.ACTOR_NOT_FOUND)
         self._node.runner.info(record.name)
         return address_of(record)

@@ -211,6 +211,8 @@ def fail(activation: Activation, turn: Turn, error: BaseException) -> None:
     """A turn has failed: undo it, and store the trace that it leaves."""
     instance = turn.instance
     assert instance is not None
+    if isinstance(error, HoldfastError):
+        error.ran = True
     batch = Batch()
     # What this turn would have made of it is not stored.
     activation.expires_ms = None

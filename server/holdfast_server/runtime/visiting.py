@@ -38,7 +38,13 @@ async def run_visit(
 ) -> Answer:
     """Run an action that answers once, with what comes before it."""
     visitor = await enter(activation, call, action, reply)
-    return await run_action(activation, call, action, reply, visitor)
+    try:
+        return await run_action(activation, call, action, reply, visitor)
+    except HoldfastError as error:
+        if action.read_only and visits(activation, call):
+            # The turn of its client's hooks has run, whatever became of the action's.
+            error.ran = True
+        raise
 
 
 async def enter(

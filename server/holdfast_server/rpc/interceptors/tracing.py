@@ -15,7 +15,8 @@ from typing import Any
 
 import grpc
 
-from holdfast_server.rpc.trace import own_trace, trace_in
+from holdfast_server.core.trace import trace_in
+from holdfast_server.rpc.trace import own_trace
 from holdfast_server.telemetry.observer import RpcObserver, RpcSpan
 
 _OURS = "/holdfast.v1."

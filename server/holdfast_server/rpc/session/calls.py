@@ -69,7 +69,7 @@ class CallStream(Stream):
                 call.target, call.connection = Target(address=link.address), link.connection_id
             answer = await self._answer()
         except (asyncio.CancelledError, Exception) as error:
-            failure = shared.failure_of(error, task)
+            failure = shared.calls.failure_of(error, task)
         finally:
             if task is not None:
                 shared.calls.leave(task)

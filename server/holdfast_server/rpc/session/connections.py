@@ -14,8 +14,8 @@ from holdfast_server.core import errors
 from holdfast_server.core.errors import HoldfastError
 from holdfast_server.core.ids import format_actor_id
 from holdfast_server.rpc.convert import fill_payload
-from holdfast_server.rpc.guard import told
 from holdfast_server.rpc.session.streams import Kind, Stream
+from holdfast_server.runtime.calls import told
 from holdfast_server.runtime.deadline import Expiring
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ class ConnectionStream(Stream):
             if not (self._cancelled or self._broken):
                 link = await shared.node.connect(self._request, self)
         except (asyncio.CancelledError, Exception) as error:
-            failure = shared.failure_of(error, task)
+            failure = shared.calls.failure_of(error, task)
         finally:
             if task is not None:
                 shared.calls.leave(task)

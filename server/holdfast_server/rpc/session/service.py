@@ -31,7 +31,7 @@ class SessionService(session_service_pb2_grpc.SessionServiceServicer):
         # By digest: until when the connections of a broken session are kept.
         self._broken: dict[bytes, float] = {}
         if shared.tokens is not None:
-            shared.tokens.on_change = self._recheck
+            shared.tokens.watch(self._recheck)
 
     @property
     def open(self) -> int:

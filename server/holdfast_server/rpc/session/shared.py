@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-
-from holdfast_server.core import errors
-from holdfast_server.core.errors import HoldfastError
 from holdfast_server.core.limits import Limits
 from holdfast_server.core.tokens import Tokens
 from holdfast_server.core.trace import TraceContext
-from holdfast_server.rpc.calls import Calls
 from holdfast_server.rpc.convert import Converter
-from holdfast_server.rpc.guard import told
+from holdfast_server.runtime.calls import Calls
 from holdfast_server.runtime.node import Node
 from holdfast_server.telemetry.observer import RpcObserver, RpcSpan
 
@@ -46,14 +41,6 @@ class Shared:
         if self.tokens is None:
             return True
         return token is not None and self.tokens.caller(token) == caller
-
-    def failure_of(self, error: BaseException, task: asyncio.Task[object] | None) -> HoldfastError:
-        """What a client hears of what ended the task of its stream, which counts among
-        the calls as `task`."""
-        if not isinstance(error, asyncio.CancelledError):
-            return told(error)
-        cut = self.calls.was_cut(task) if task is not None else None
-        return HoldfastError(errors.CANCELLED) if cut is None else cut
 
     def begin_span(self, method: str, trace: TraceContext, peer: str) -> RpcSpan | None:
         """The span of a call: the same as that of its RPC."""

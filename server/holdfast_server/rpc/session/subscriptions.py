@@ -9,8 +9,8 @@ from holdfast_server.core import errors
 from holdfast_server.core.call import Target
 from holdfast_server.core.errors import HoldfastError
 from holdfast_server.rpc.events import cursor_of
-from holdfast_server.rpc.guard import told
 from holdfast_server.rpc.session.streams import HELD, Kind, Stream
+from holdfast_server.runtime.calls import told
 
 if TYPE_CHECKING:
     from holdfast_server.core.events import Cursor, Delivery, Subscribe

@@ -85,6 +85,12 @@ def _user_error(message: str, code: str, metadata: Any) -> HoldfastError:
 
 def outward(error: BaseException, what: str, address: Address) -> HoldfastError:
     """What the caller of a handler may know of the exception that left it."""
+    told = _outward(error, what, address)
+    told.ran = True
+    return told
+
+
+def _outward(error: BaseException, what: str, address: Address) -> HoldfastError:
     if isinstance(error, HoldfastError):
         return error
     if isinstance(error, sdk.UserError):

@@ -1,23 +1,34 @@
-"""The RPCs in progress of one process, and their end when it drains.
+"""The calls in progress of one process, and their end when it drains.
 
 A drain refuses new ones, then lets those in progress finish; streams are ended
 between two items once their time is up; what is left at last is cut: its turn
 is cancelled and rolled back, and the caller hears that the outcome is unknown.
-So every caller gets a status of ours and none gRPC's bare cancellation.
+So every caller gets an error of ours, whatever transport it came by.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 
 from holdfast_server.core import errors
 from holdfast_server.core.errors import HoldfastError
 
+log = logging.getLogger("holdfast.calls")
+
 _CUT_S = 2.0
 
 
+def told(error: BaseException) -> HoldfastError:
+    """What a caller hears of a failure: no more than that, unless it is catalogued."""
+    if isinstance(error, HoldfastError):
+        return error
+    log.exception("a handler failed", exc_info=error)
+    return HoldfastError(errors.INTERNAL_ERROR)
+
+
 class Calls:
-    """Tasks of the RPCs in progress."""
+    """Tasks of the RPCs and requests in progress."""
 
     __slots__ = ("_cut", "_loop", "_streams_end", "_tasks", "draining")
 
@@ -29,7 +40,7 @@ class Calls:
         self._cut: set[asyncio.Task[object]] = set()
 
     def enter(self) -> asyncio.Task[object]:
-        """Count the RPC of this task; SERVER_DRAINING when no more are taken."""
+        """Count the call of this task; SERVER_DRAINING when no more are taken."""
         if self.draining:
             raise HoldfastError(errors.SERVER_DRAINING)
         # To look for the running loop would cost a system call.
@@ -53,7 +64,7 @@ class Calls:
         self._streams_end = True
 
     def was_cut(self, task: asyncio.Task[object]) -> HoldfastError | None:
-        """What a cancelled RPC answers if it was this drain that cancelled it."""
+        """What a cancelled call answers if it was this drain that cancelled it."""
         if task not in self._cut:
             return None
         task.uncancel()
@@ -61,6 +72,13 @@ class Calls:
             errors.COMMIT_UNKNOWN,
             "the server stopped before the call ended; retry with the same idempotency key",
         )
+
+    def failure_of(self, error: BaseException, task: asyncio.Task[object] | None) -> HoldfastError:
+        """What a client hears of what ended a call that counts as `task`, if it came that far."""
+        if not isinstance(error, asyncio.CancelledError):
+            return told(error)
+        cut = self.was_cut(task) if task is not None else None
+        return HoldfastError(errors.CANCELLED) if cut is None else cut
 
     async def cut(self) -> None:
         """Cancel what is in progress and give it a moment to answer."""
