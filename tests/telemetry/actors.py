@@ -102,4 +102,15 @@ class Relay(Actor[Seen]):
             c.state.traces.append(trace_of(c))
 
 
-registry = setup(use={"relay": Relay})
+class Worker(Actor):
+    """Its run fails at once."""
+
+    async def run(self, c: Context) -> None:
+        raise ValueError(f"hush {c.key[0]}")
+
+    @action
+    async def wake(self, c: Context) -> None:
+        pass
+
+
+registry = setup(use={"relay": Relay, "worker": Worker})

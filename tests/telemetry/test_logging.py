@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import logging
@@ -16,7 +17,7 @@ from holdfast import ActorError
 from holdfast_server.config import ConfigError, load
 from holdfast_server.runtime.runners.local import current_fields
 from holdfast_server.telemetry.logging import Context, ServerHandler, configure
-from tests.telemetry.actors import Relay
+from tests.telemetry.actors import Relay, Worker
 from tests.telemetry.conftest import SPAN_ID, TRACE_ID, Start, caller
 
 
@@ -89,6 +90,19 @@ async def test_a_failure_is_logged_with_its_stack_and_its_trace(start: Start) ->
     (failure,) = (each for each in lines(stream) if "exception" in each)
     assert failure["exception"].endswith("ValueError: why")
     assert (failure["action"], failure["trace_id"]) == ("crash", TRACE_ID)
+
+
+async def test_a_run_that_fails_is_logged_with_its_stack_and_its_actor(start: Start) -> None:
+    _, client = await start()
+    with logging_to("json") as stream:
+        await client.get_or_create(Worker, ["org", "a"]).wake()
+        while "failed" not in stream.getvalue():  # noqa: ASYNC110 - nothing signals it
+            await asyncio.sleep(0)
+
+    (failure,) = (each for each in lines(stream) if "exception" in each)
+    assert failure["message"] == "run of default/worker/['org', 'a'] failed"
+    assert failure["exception"].endswith("ValueError: hush org")
+    assert (failure["level"], failure["actor"], failure["key"]) == ("error", "worker", ["org", "a"])
 
 
 def test_lines_of_text_have_the_same_behind_them() -> None:

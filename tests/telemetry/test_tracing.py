@@ -15,7 +15,7 @@ from holdfast_server.core.ids import Address, scope_of
 from holdfast_server.store.faults import FaultyStore
 from holdfast_server.store.memory import MemoryStore
 from holdfast_server.telemetry import names
-from tests.telemetry.actors import Relay, registry
+from tests.telemetry.actors import Relay, Worker, registry
 from tests.telemetry.collector import Collector
 from tests.telemetry.conftest import SPAN_ID, TRACE_ID, Start, caller
 
@@ -128,6 +128,19 @@ async def test_failures_are_named_and_nothing_of_users_is_told(
     assert (turn.error, turn.events) == (code, events)
     assert turn.attributes[names.ERROR_TYPE] == reason
     assert turn.attributes[names.ERROR_CODE] == code
+    assert not any(b"hush" in body for body in collector.posted)
+
+
+async def test_a_run_that_fails_is_a_span_of_its_own(collector: Collector, start: Start) -> None:
+    server, client = await start()
+    await client.get_or_create(Worker, ["a"]).wake()
+    await server.stop()
+
+    run = collector.only("run worker")
+    assert run.parent_id == ""
+    assert (run.error, run.attributes[names.ERROR_TYPE]) == ("", "ValueError")
+    assert run.attributes[names.ACTOR_NAME] == "worker"
+    assert names.ACTOR_KEY not in run.attributes
     assert not any(b"hush" in body for body in collector.posted)
 
 

@@ -417,8 +417,8 @@ CATALOGUE: Final[Mapping[str, Reason]] = _table(
 )
 
 
-# Failures of the store or the server that pass by themselves: whoever tries again does
-# not count them against what was tried.
+# Failures that pass by themselves, of the store, the server, or an actor that goes to
+# sleep just now: whoever tries again does not count them against what was tried.
 PASSING: Final = frozenset(
     reason.reason
     for reason in (
@@ -427,6 +427,7 @@ PASSING: Final = frozenset(
         SERVER_DRAINING,
         SERVER_OVERLOADED,
         ACTOR_OVERLOADED,
+        ACTOR_STOPPING,
         STALE_EPOCH,
     )
 )

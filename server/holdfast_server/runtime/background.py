@@ -140,7 +140,8 @@ class Background:
         if self.aborted.is_set() and getattr(error, "reason", None) in _STOPPED:
             log.info("%s of %s ended with its actor: %s", work.value, address, error)
             return
-        log.error("%s of %s failed", work.value, address, exc_info=error)
+        where = {"actor": address.name, "key": list(address.key)}
+        log.error("%s of %s failed", work.value, address, exc_info=error, extra=where)
         self.activation.node.observer.work_failed(address, work.value, error)
 
     # The end

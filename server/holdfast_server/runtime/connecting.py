@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from holdfast_server.core import errors
-from holdfast_server.core.call import Call
+from holdfast_server.core.call import Call, Target
 from holdfast_server.core.errors import HoldfastError
 from holdfast_server.core.mailbox import Mode
 from holdfast_server.core.trace import NO_TRACE, Cause, TraceContext
@@ -30,6 +31,7 @@ from holdfast_server.store.api import Batch
 
 if TYPE_CHECKING:
     from holdfast_server.core.events import Connect
+    from holdfast_server.runtime.node import Node
     from holdfast_server.runtime.readers import Peer
 
 log = logging.getLogger("holdfast.actor")
@@ -53,28 +55,36 @@ def call_of_connect(request: Connect) -> Call:
     )
 
 
-async def open_connection(
-    activation: Activation, call: Call, request: Connect, peer: Peer
-) -> NodeLink:
-    """Open a connection for `peer`; returns when the peer knows that it is open."""
-    node = activation.node
-    state = await preflight(activation, call, None, always=True)
-    conn = Conn(node.environment.secret_bytes(16), request.params)
-    conn.state, conn.session = state, request.session
-    actor_id = activation.actor_id
-    link = NodeLink(node, activation.address, actor_id, request, peer, conn.id)
-    link.conn = conn
-    node.links.add(link)
+async def connect(node: Node, request: Connect, peer: Peer) -> NodeLink:
+    """Open a connection for `peer`, or attach it to one that is open."""
+    call = call_of_connect(request)
+    if request.resume is not None:
+        return await node.run(call, lambda activation: _resume(activation, call, request, peer))
+    link = await node.run(call, lambda activation: _let_in(activation, call, request, peer))
     try:
         await peer.opening(link)
+        # The actor may have gone to sleep since it let the client in.
+        opening = replace(call, target=Target(address=link.address))
         # Once it is durable, the link is its peer's whatever becomes of this task.
-        await _open(activation, call, conn, link)
+        await node.run(opening, lambda activation: _open(activation, call, link))
     except BaseException as error:
         if not link.ready:
             node.links.remove(link)
             cause = error if isinstance(error, HoldfastError) else None
             link.end(cause or HoldfastError(errors.CANCELLED), "")
         raise
+    return link
+
+
+async def _let_in(activation: Activation, call: Call, request: Connect, peer: Peer) -> NodeLink:
+    """The link of a connection that is yet to be opened."""
+    node = activation.node
+    state = await preflight(activation, call, None, always=True)
+    conn = Conn(node.environment.secret_bytes(16), request.params)
+    conn.state, conn.session = state, request.session
+    link = NodeLink(node, activation.address, activation.actor_id, request, peer, conn.id)
+    link.conn = conn
+    node.links.add(link)
     return link
 
 
@@ -121,7 +131,9 @@ def _check_room(activation: Activation) -> None:
         )
 
 
-async def _open(activation: Activation, call: Call, conn: Conn, link: NodeLink) -> None:
+async def _open(activation: Activation, call: Call, link: NodeLink) -> None:
+    conn = link.conn
+    assert conn is not None
     turn = make_connect_turn(activation, CONNECT, call.deadline, call.trace)
     try:
         async with activation.holding(turn, None):
@@ -162,9 +174,7 @@ async def _until_open(
         raise
 
 
-async def resume_connection(
-    activation: Activation, call: Call, request: Connect, peer: Peer
-) -> NodeLink:
+async def _resume(activation: Activation, call: Call, request: Connect, peer: Peer) -> NodeLink:
     """Attach `peer` to a connection that is open; no hook runs."""
     assert request.resume is not None
     check_target(activation, call)

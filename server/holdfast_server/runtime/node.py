@@ -29,10 +29,8 @@ from holdfast_server.runtime.catalog import Catalog
 from holdfast_server.runtime.committer import Committer
 from holdfast_server.runtime.connecting import (
     DISCONNECT,
-    call_of_connect,
+    connect,
     end_connection,
-    open_connection,
-    resume_connection,
 )
 from holdfast_server.runtime.dead_letters import DeadLetters
 from holdfast_server.runtime.environment import Environment
@@ -131,7 +129,7 @@ class Node:
 
     async def invoke(self, call: Call) -> Answer:
         """Run an action; see ActorService.InvokeAction."""
-        # As `_run` does it, but in place: nearly every call comes this way.
+        # As `run` does it, but in place: nearly every call comes this way.
         activation = await self._begin(call)
         try:
             action = activation.info.action(call.action)
@@ -152,6 +150,7 @@ class Node:
 
     async def stream(self, call: Call) -> AsyncGenerator[Value, None]:
         """Run a streaming action; see ActorService.StreamAction."""
+        # As `run` does it: what is missed has run nothing, and so given no item.
         activation = await self._begin(call)
         try:
             action = activation.info.action(call.action)
@@ -160,28 +159,27 @@ class Node:
             async with aclosing(stream_action(activation, call, action)) as items:
                 async for item in items:
                     yield item
+            return
+        except HoldfastError as error:
+            if not self.sleeper.missed(activation, call, error):
+                raise
         finally:
             self._end(activation)
+        async with aclosing(self.stream(call)) as items:
+            async for item in items:
+                yield item
 
     async def subscribe(self, request: Subscribe, reader: Reader) -> Subscriber:
         """Listen to an actor; see EventService.SubscribeEvents."""
         check_request(request, self.limits)
-        activation = await self._begin(call_of(request))
-        try:
-            return await subscribe(activation, request, reader)
-        finally:
-            self._end(activation)
+        return await self.run(
+            call_of(request), lambda activation: subscribe(activation, request, reader)
+        )
 
     async def connect(self, request: Connect, peer: Peer) -> NodeLink:
         """Open a connection for `peer`, or attach it to one that is open; see
         SessionService.OpenSession. Returns when the peer has been told."""
-        call = call_of_connect(request)
-        activation = await self._begin(call)
-        try:
-            open_or_resume = open_connection if request.resume is None else resume_connection
-            return await open_or_resume(activation, call, request, peer)
-        finally:
-            self._end(activation)
+        return await connect(self, request, peer)
 
     async def disconnect(
         self,
@@ -197,15 +195,12 @@ class Node:
         record = self.decode(records.ActorRecord, keys.actor_key(actor_id))
         if record is None:
             return
-        address = address_of(record)
-        call = Call(target=Target(address=address), action=DISCONNECT)
-        activation = await self._begin(call)
-        try:
-            await end_connection(
+        await self.run(
+            Call(target=Target(address=address_of(record)), action=DISCONNECT),
+            lambda activation: end_connection(
                 activation, actor_id, connection_id, reason, unless_attached=unless_attached
-            )
-        finally:
-            self._end(activation)
+            ),
+        )
 
     async def create(self, call: Call) -> tuple[bytes, records.ActorRecord, bool]:
         """Create or find-or-create; the actor, and whether this call created it."""
@@ -213,7 +208,7 @@ class Node:
         async def run(activation: Activation) -> tuple[Address, Answer]:
             return activation.address, await lifecycle.run_lifecycle(activation, call)
 
-        address, answer = await self._run(call, run)
+        address, answer = await self.run(call, run)
         made = lifecycle.parse_creation(answer.value)
         record = records.ActorRecord(
             namespace=address.namespace,
@@ -225,14 +220,14 @@ class Node:
 
     async def destroy(self, call: Call) -> bytes:
         """Destroy an actor; its id."""
-        answer = await self._run(call, lambda activation: lifecycle.run_lifecycle(activation, call))
+        answer = await self.run(call, lambda activation: lifecycle.run_lifecycle(activation, call))
         return answer.actor_id
 
     async def hold(
         self, call: Call, run: Callable[[Activation, ReplyWriter | None], Awaitable[Answer]]
     ) -> Answer:
         """Run what is no action with the activation of a call, once for its key."""
-        return await self._run(
+        return await self.run(
             call,
             lambda activation: run_once(activation, call, lambda reply: run(activation, reply)),
         )
@@ -384,7 +379,7 @@ class Node:
         if self.committer.failed:
             await self.recovery.ready()
 
-    async def _run(self, call: Call, run: Callable[[Activation], Awaitable[T]]) -> T:
+    async def run(self, call: Call, run: Callable[[Activation], Awaitable[T]]) -> T:
         """Run something with the activation of a call; with the next one, where that fell
         asleep just before."""
         while True:

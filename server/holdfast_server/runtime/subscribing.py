@@ -54,6 +54,8 @@ async def subscribe(activation: Activation, request: Subscribe, reader: Reader) 
     asked = names_to_ask(activation, request)
     if asked or not activation.exists:
         await ask(activation, request, asked)
+        # It may have gone to sleep meanwhile, and the actor been destroyed since.
+        activation.check_live()
     try:
         if not activation.exists:
             raise HoldfastError(errors.ACTOR_NOT_FOUND)

@@ -45,8 +45,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("holdfast.timers")
 
-# Not counted against the action: it may have been due just as its actor went to sleep.
-_PASSING = errors.PASSING | {errors.ACTOR_STOPPING.reason}
 # The schedule has gone meanwhile, with its actor or alone: nothing is left to do.
 _GONE = frozenset((errors.ACTOR_NOT_FOUND.reason, errors.SCHEDULE_CANCELLED.reason))
 _PAUSE_S = 0.2
@@ -283,7 +281,7 @@ class Timers:
                 await node.expire(actor_id, actor.namespace)
                 return None
         except HoldfastError as error:
-            if error.reason.reason in _PASSING:
+            if error.reason.reason in errors.PASSING:
                 return error.reason.retry_after_s or _PAUSE_S
             if error.reason not in (errors.ACTOR_NAME_NOT_FOUND, errors.ACTOR_NOT_FOUND):
                 log.error("an actor that expired could not be destroyed: %s", error)
@@ -350,7 +348,7 @@ class Timers:
         except HoldfastError as error:
             if node.committer.failed or node.committer.epoch != fire.epoch:
                 raise
-            if error.reason.reason in _PASSING and not fire.started:
+            if error.reason.reason in errors.PASSING and not fire.started:
                 return error.reason.retry_after_s or _PAUSE_S
             if error.reason.reason not in _GONE or self._stored(fire) is not None:
                 self._failed(fire, error)
