@@ -9,7 +9,6 @@ most often holds the last reply of one client: that case has no dict.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from enum import Enum
 from itertools import takewhile
 
@@ -60,20 +59,21 @@ class ClientReplies:
             return 0
         return 1 + sum(1 for _ in takewhile(floor.__gt__, self._more or ()))
 
-    def pop_front_below(self, floor: int) -> Iterator[tuple[int, int]]:
+    def pop_front_below(self, floor: int) -> list[tuple[int, int]]:
         """Take the first rows out, in order of storing, while they are below `floor`."""
+        popped: list[tuple[int, int]] = []
         while 0 < self._number < floor:
-            yield self._number, self._size
+            popped.append((self._number, self._size))
             self._number = self._size = 0
             if not self._more:
                 self._more = None
-                return
+                break
             gone = list(takewhile(floor.__gt__, self._more))
-            for number in gone:
-                yield number, self._more.pop(number)
+            popped += [(number, self._more.pop(number)) for number in gone]
             if self._more:
                 self._number = next(iter(self._more))
                 self._size = self._more.pop(self._number)
+        return popped
 
 
 class ReplyTable:
@@ -113,29 +113,35 @@ class ReplyTable:
     def stored(self, key: CallKey, size: int) -> None:
         """A reply row of `size` bytes was written, perhaps again, for `key`."""
         if isinstance(key, ClientKey):
-            client = self.client(key.client_id)
-            before = client.size(key.number)
-            client.put(key.number, size)
-        else:
-            if self._user_keys is None:
-                self._user_keys = {}
-            before = self._user_keys.get((key.caller, key.key))
-            self._user_keys[(key.caller, key.key)] = size
+            self.stored_of(self.client(key.client_id), key.number, size)
+            return
+        if self._user_keys is None:
+            self._user_keys = {}
+        before = self._user_keys.get((key.caller, key.key))
+        self._user_keys[(key.caller, key.key)] = size
+        self._count(before, size)
+
+    def stored_of(self, client: ClientReplies, number: int, size: int) -> None:
+        """The same for a number of a client of this table."""
+        before = client.size(number)
+        client.put(number, size)
+        self._count(before, size)
+
+    def _count(self, before: int | None, size: int) -> None:
         self.rows += before is None
         self.bytes += size - (before or 0)
 
-    def acknowledge(self, key: ClientKey) -> list[int]:
-        """Raise the client's floor; the stored numbers below it, to be deleted.
+    def acknowledge(self, client: ClientReplies, below: int) -> list[int]:
+        """Raise a client's floor; the stored numbers below it, to be deleted.
 
         Only from the front, which costs what it finds: numbers come nearly in
         order, and one that came late goes with those before it.
         """
-        client = self.client(key.client_id)
-        if key.acknowledged_below <= client.floor:
+        if below <= client.floor:
             return []
-        client.floor = key.acknowledged_below
+        client.floor = below
         gone = []
-        for number, size in client.pop_front_below(client.floor):
+        for number, size in client.pop_front_below(below):
             gone.append(number)
             self.rows -= 1
             self.bytes -= size

@@ -183,7 +183,7 @@ async def finish(
             await instance.on_destroy(turn)
         else:
             activation.put_state(turn, batch)
-        batch.extend(turn.take(buffered=buffered))
+        turn.take(batch, buffered=buffered)
     except BaseException as error:
         fail(activation, turn, error)
         if turn.destroyed:

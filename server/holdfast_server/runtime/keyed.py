@@ -32,34 +32,44 @@ Identity = tuple[bytes, bytes, int | str]
 """What tells a key from others, without what changes between tries."""
 
 
-class Flight:
-    """A keyed call that is running; others with its key wait for `future`."""
+class Claim:
+    """The right to run the call of a key, whose reply rows it writes; others with the key
+    wait for its end."""
 
-    __slots__ = ("fingerprint", "future")
+    __slots__ = ("_activation", "_ended", "_identity", "_key", "fingerprint")
 
-    def __init__(self, fingerprint: bytes, future: asyncio.Future[Answer | None]) -> None:
+    def __init__(
+        self, activation: Activation, key: CallKey, fingerprint: bytes, identity: Identity
+    ) -> None:
         self.fingerprint = fingerprint
-        self.future = future
-
-
-class StoredReply:
-    """Writes the reply rows of one keyed call."""
-
-    __slots__ = ("_activation", "_fingerprint", "_key")
-
-    def __init__(self, activation: Activation, key: CallKey, fingerprint: bytes) -> None:
         self._activation = activation
         self._key = key
-        self._fingerprint = fingerprint
+        self._identity = identity
+        # Made when somebody waits.
+        self._ended: asyncio.Future[Answer | None] | None = None
+        activation.node.flights[identity] = self
+
+    async def join(self, deadline: float | None) -> Answer | None:
+        """Wait until the call is over: its answer, None where it failed."""
+        if self._ended is None:
+            self._ended = self._activation.node.loop.create_future()
+        async with Expiring(deadline):
+            return await asyncio.shield(self._ended)
+
+    def end(self, answer: Answer | None) -> None:
+        """The call is over. One that failed leaves the decision to those that
+        joined it: they find its stored error, or run themselves."""
+        del self._activation.node.flights[self._identity]
+        if self._ended is not None:
+            self._ended.set_result(answer)
 
     def put_result(self, batch: Batch, value: Value, actor_id: bytes) -> None:
-        outcome = records.ReplyRecord.OUTCOME_RESULT
-        self._put(
-            batch,
-            records.ReplyRecord(
-                outcome=outcome, encoding=value.encoding, data=value.data, actor_id=actor_id
-            ),
-        )
+        # Every call pays for this one, and what the constructor is given costs more.
+        record = records.ReplyRecord()
+        record.outcome = records.ReplyRecord.OUTCOME_RESULT
+        record.encoding, record.data = value
+        record.actor_id = actor_id
+        self._put(batch, record)
 
     def put_error(self, batch: Batch, error: HoldfastError, actor_id: bytes) -> None:
         record = records.ReplyRecord(
@@ -77,16 +87,24 @@ class StoredReply:
 
     def _put(self, batch: Batch, record: records.ReplyRecord) -> None:
         activation, key = self._activation, self._key
-        table = table_of(activation)
-        record.fingerprint = self._fingerprint
-        if isinstance(key, ClientKey):
-            for number in table.acknowledge(key):
-                batch.delete(keys.client_reply_key(activation.scope, key.client_id, number))
-            record.acknowledged_below = table.client(key.client_id).floor
-        activation.node.reply_sweep.note(activation, key, record, batch)
+        table, scope, sweep = table_of(activation), activation.scope, activation.node.reply_sweep
+        record.fingerprint = self.fingerprint
+        if not isinstance(key, ClientKey):
+            row_key = keys.user_reply_key(scope, key.caller, key.key)
+            sweep.note_user(row_key, record, batch)
+            data = record.SerializeToString()
+            batch.put(row_key, data)
+            table.stored(key, len(data))
+            return
+        client_id, number, below = key
+        client = table.find_client(client_id) or table.client(sweep.shared_id(client_id))
+        for gone in table.acknowledge(client, below):
+            batch.delete(keys.client_reply_key(scope, client_id, gone))
+        record.acknowledged_below = client.floor
+        sweep.note_client(scope, client, batch)
         data = record.SerializeToString()
-        batch.put(reply_key(activation.scope, key), data)
-        table.stored(key, len(data))
+        batch.put(keys.client_reply_key(scope, client_id, number), data)
+        table.stored_of(client, number, len(data))
 
 
 async def run_once(
@@ -105,44 +123,23 @@ async def run_keyed(
         return claim
     answer: Answer | None = None
     try:
-        answer = await run(claim.reply)
+        answer = await run(claim)
         return answer
     finally:
         claim.end(answer)
 
 
-class Claim:
-    """The right to run the call of a key; others with the key wait for its end."""
-
-    __slots__ = ("_flight", "_flights", "_identity", "reply")
-
-    def __init__(
-        self, activation: Activation, key: CallKey, fingerprint: bytes, identity: Identity
-    ) -> None:
-        self.reply = StoredReply(activation, key, fingerprint)
-        self._flight = Flight(fingerprint, activation.node.loop.create_future())
-        self._flights = activation.node.flights
-        self._identity = identity
-        self._flights[identity] = self._flight
-
-    def end(self, answer: Answer | None) -> None:
-        """The call is over. One that failed leaves the decision to those that
-        joined it: they find its stored error, or run themselves."""
-        del self._flights[self._identity]
-        self._flight.future.set_result(answer)
-
-
 async def claim_key(activation: Activation, call: Call) -> Claim | Answer:
     """The right to run `call`, or the answer that its key has; refusals are raised."""
     assert call.key is not None
-    node = activation.node
-    key, limits, fingerprint = node.reply_sweep.hear(call.key), node.limits, call.fingerprint()
+    node, key, fingerprint = activation.node, call.key, call.fingerprint()
+    limits = node.limits
+    node.reply_sweep.hear(key)
     identity = (activation.scope, key[0], key[1])
-    while (flight := node.flights.get(identity)) is not None:
-        if flight.fingerprint != fingerprint:
+    while (running := node.flights.get(identity)) is not None:
+        if running.fingerprint != fingerprint:
             raise HoldfastError(errors.IDEMPOTENCY_KEY_REUSED)
-        async with Expiring(call.deadline):
-            answer = await asyncio.shield(flight.future)
+        answer = await running.join(call.deadline)
         if answer is not None:
             return Answer(answer.value, answer.durability, answer.actor_id, replayed=True)
     # What was remembered before the store failed may never have been stored.

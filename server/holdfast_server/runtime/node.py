@@ -38,7 +38,7 @@ from holdfast_server.runtime.event_log import EventLogs
 from holdfast_server.runtime.event_sweep import EventSweep
 from holdfast_server.runtime.execution import run_action
 from holdfast_server.runtime.expiry import lapsed, live
-from holdfast_server.runtime.keyed import Flight, Identity, run_keyed, run_once
+from holdfast_server.runtime.keyed import Claim, Identity, run_keyed, run_once
 from holdfast_server.runtime.links import Links, NodeLink
 from holdfast_server.runtime.outbox import Outbox
 from holdfast_server.runtime.readers import Peer, Reader
@@ -105,7 +105,7 @@ class Node:
         self.catalog = Catalog(self)
         self.sleeper = Sleeper(self)
         # Keyed calls that are running.
-        self.flights: dict[Identity, Flight] = {}
+        self.flights: dict[Identity, Claim] = {}
         self.reply_sweep = ReplySweep(self)
         self.outbox = Outbox(self)
         self.dead_letters = DeadLetters(self)

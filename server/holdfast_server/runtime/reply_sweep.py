@@ -20,6 +20,7 @@ from holdfast_server.store.api import Batch
 from holdfast_server.store.v1 import records_pb2 as records
 
 if TYPE_CHECKING:
+    from holdfast_server.core.replies import ClientReplies
     from holdfast_server.runtime.activation import Activation
     from holdfast_server.runtime.node import Node
 
@@ -54,11 +55,10 @@ class ReplySweep:
         self._due_ms = 0
         self._key_ttl_ms = int(node.limits.reply_key_ttl_s * 1000)
 
-    def hear(self, key: CallKey) -> CallKey:
-        """A client has called: its replies live on. The key again, with the one copy
-        of the client's id that everything remembered of it shares."""
+    def hear(self, key: CallKey) -> None:
+        """A client has called: its replies live on."""
         if not isinstance(key, ClientKey):
-            return key
+            return
         client_id, now_ms = key.client_id, self._node.environment.clock.now_ms()
         heard = self._heard.get(client_id)
         if heard is None:
@@ -66,29 +66,29 @@ class ReplySweep:
             if len(self._heard) > self._node.limits.reply_clients_max:
                 _, forgotten = self._heard.popitem(last=False)
                 self._silent_ms = max(self._silent_ms, forgotten.at_ms)
-            return key
-        heard.at_ms = now_ms
-        self._heard.move_to_end(client_id)
-        return ClientKey(heard.client_id, key.number, key.acknowledged_below)
-
-    def note(
-        self, activation: Activation, key: CallKey, record: records.ReplyRecord, batch: Batch
-    ) -> None:
-        """A reply row is about to be written: make sure that the sweep meets it."""
-        now = self._node.environment.clock.now_ms()
-        if isinstance(key, ClientKey):
-            assert activation.replies is not None
-            client = activation.replies.client(key.client_id)
-            if client.due_ms <= now:
-                if now >= self._due_ms - self._ttl_ms + _DUE_SHARED_MS:
-                    self._due_ms = now + self._ttl_ms
-                client.due_ms = self._due_ms
-                rest = keys.client_reply_prefix(activation.scope, key.client_id)[2:]
-                batch.put(keys.reply_expiry_key(client.due_ms, rest), b"")
         else:
-            record.expires_at_ms = now + self._key_ttl_ms
-            rest = keys.user_reply_key(activation.scope, key.caller, key.key)[2:]
-            batch.put(keys.reply_expiry_key(record.expires_at_ms, rest), b"")
+            heard.at_ms = now_ms
+            self._heard.move_to_end(client_id)
+
+    def shared_id(self, client_id: bytes) -> bytes:
+        """The one copy of a client's id, for whatever is remembered of it."""
+        heard = self._heard.get(client_id)
+        return client_id if heard is None else heard.client_id
+
+    def note_client(self, scope: bytes, client: ClientReplies, batch: Batch) -> None:
+        """A reply row of a client is about to be written: make sure that the sweep meets it."""
+        now = self._node.environment.clock.now_ms()
+        if client.due_ms <= now:
+            if now >= self._due_ms - self._ttl_ms + _DUE_SHARED_MS:
+                self._due_ms = now + self._ttl_ms
+            client.due_ms = self._due_ms
+            rest = keys.client_reply_prefix(scope, client.client_id)[2:]
+            batch.put(keys.reply_expiry_key(client.due_ms, rest), b"")
+
+    def note_user(self, row_key: bytes, record: records.ReplyRecord, batch: Batch) -> None:
+        """The same for the row of a user's key."""
+        record.expires_at_ms = self._node.environment.clock.now_ms() + self._key_ttl_ms
+        batch.put(keys.reply_expiry_key(record.expires_at_ms, row_key[2:]), b"")
 
     def note_destroyed(self, activation: Activation, batch: Batch) -> None:
         """An actor is about to be destroyed: calls by its id must still find their

@@ -345,7 +345,8 @@ async def _run_change(
         record = _find(agenda, which)
         fire_id = f"{format_schedule_id(turn.actor_id, record.number)}-{record.fires + 1}"
         change(agenda, record, activation.node.environment.clock.now_ms())
-        batch = turn.take()
+        batch = Batch()
+        turn.take(batch)
         value = Value(Encoding.JSON, fire_id.encode())
         if reply is not None:
             reply.put_result(batch, value, turn.actor_id)

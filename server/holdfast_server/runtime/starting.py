@@ -53,7 +53,7 @@ async def start_actor(
         # From here to the commit nothing waits: what is noted in memory is written.
         if turn.destroyed and reply is not None:
             reply.put_started(batch, turn.actor_id)
-        batch.extend(turn.take())
+        turn.take(batch)
         if created:
             now_ms = node.environment.clock.now_ms()
             _put_existence(activation, batch, value, now_ms)

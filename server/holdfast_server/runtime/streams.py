@@ -50,7 +50,7 @@ async def stream_action(
     if isinstance(claim, Answer):
         # Only a call that answers once leaves a result under its key.
         raise HoldfastError(errors.IDEMPOTENCY_KEY_REUSED)
-    stream = _Stream(activation, call, action, None if claim is None else claim.reply)
+    stream = _Stream(activation, call, action, claim)
     try:
         # A reader that leaves early has the handler ended before it goes on.
         async with aclosing(stream.items()) as items:

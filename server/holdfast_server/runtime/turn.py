@@ -282,11 +282,10 @@ class Turn:
 
     # Effects as writes
 
-    def take(self, *, buffered: bool = False) -> Batch:
-        """Everything collected since the last commit as writes; then empty again,
+    def take(self, batch: Batch, *, buffered: bool = False) -> None:
+        """Add everything collected since the last commit to a batch; then empty again,
         but for what is refused: all of it stays, for a handler that goes on."""
-        batch, emissions = Batch(), self.emissions
-        node = self.activation.node
+        emissions, node = self.emissions, self.activation.node
         if emissions:
             # What may be refused of a stored log is refused before anything is taken.
             node.event_logs.of(self.activation)
@@ -308,7 +307,6 @@ class Turn:
             self.kv_view.clear()
         if agenda is not None:
             agenda.clear()
-        return batch
 
     def _taken_agenda(self, batch: Batch) -> Agenda | None:
         """The schedules as writes; none where the actor goes, and its schedules with it."""

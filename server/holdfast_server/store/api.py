@@ -43,32 +43,31 @@ class Batch:
     """Writes that happen together, in order; later ones win.
 
     `ops` holds (PUT, key, value), (DELETE, key, b"") and
-    (DELETE_RANGE, start, end), the end excluded. `size` counts key and value
-    bytes.
+    (DELETE_RANGE, start, end), the end excluded.
     """
 
-    __slots__ = ("ops", "size")
+    __slots__ = ("ops",)
 
     def __init__(self) -> None:
         self.ops: list[tuple[int, bytes, bytes]] = []
-        self.size = 0
+
+    @property
+    def size(self) -> int:
+        """Bytes of all keys and values."""
+        return sum(len(key) + len(value) for _, key, value in self.ops)
 
     def put(self, key: bytes, value: bytes) -> None:
         self.ops.append((PUT, key, value))
-        self.size += len(key) + len(value)
 
     def delete(self, key: bytes) -> None:
         self.ops.append((DELETE, key, b""))
-        self.size += len(key)
 
     def delete_range(self, start: bytes, end: bytes) -> None:
         assert start <= end
         self.ops.append((DELETE_RANGE, start, end))
-        self.size += len(start) + len(end)
 
     def extend(self, other: Batch) -> None:
         self.ops.extend(other.ops)
-        self.size += other.size
 
     def __bool__(self) -> bool:
         return bool(self.ops)

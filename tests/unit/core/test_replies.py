@@ -28,7 +28,7 @@ def test_an_acknowledged_number_never_runs_again() -> None:
     table = ReplyTable()
     table.stored(ClientKey(A, 1, 1), 10)
 
-    assert table.acknowledge(ClientKey(A, 3, 3)) == [1]
+    assert table.acknowledge(table.client(A), 3) == [1]
 
     assert judge(table, ClientKey(A, 1, 1)) is Verdict.EXPIRED
     assert judge(table, ClientKey(A, 2, 1)) is Verdict.EXPIRED
@@ -83,7 +83,7 @@ def test_what_is_stored_and_counted_is_what_a_dict_would_hold(
             expected = Verdict.EXPIRED
         assert judge(table, key) is expected
         if expected is Verdict.RUN:
-            for gone in table.acknowledge(key):
+            for gone in table.acknowledge(table.client(client), key.acknowledged_below):
                 assert gone < key.acknowledged_below
                 del stored[(client, gone)]
             floors[client] = max(floors[client], key.acknowledged_below)
@@ -98,5 +98,5 @@ def test_numbers_in_order_go_as_soon_as_they_are_acknowledged(count: int) -> Non
     for number in range(1, count + 1):
         table.stored(ClientKey(A, number, 1), 1)
 
-    assert table.acknowledge(ClientKey(A, count + 1, count)) == list(range(1, count))
+    assert table.acknowledge(table.client(A), count) == list(range(1, count))
     assert table.rows == 1

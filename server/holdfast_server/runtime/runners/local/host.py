@@ -310,7 +310,7 @@ class LocalHost:
             raise HoldfastError(errors.ACTOR_DESTROYED)
         batch = Batch()
         activation.put_state(turn, batch)
-        batch.extend(turn.take())
+        turn.take(batch)
         activation.put_middle(turn, batch)
         turn.committed = True
         await activation.commit(batch, turn)
