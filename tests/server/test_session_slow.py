@@ -13,7 +13,16 @@ from holdfast_server.store.memory import MemoryStore
 from tests.server import event_actors, rooms
 from tests.server.conftest import Start
 from tests.server.probe import until
-from tests.server.session import RawSession, call, connect, credit, items_of, opened, subscribe
+from tests.server.session import (
+    RawSession,
+    call,
+    connect,
+    credit,
+    end_of,
+    items_of,
+    opened,
+    subscribe,
+)
 from tests.server.test_session_streams import registry as sources
 from tests.server.wire import target
 
@@ -171,3 +180,28 @@ async def test_subscriptions_that_stand_alike_are_sent_each_event_once(start: St
         assert len(sent) == told
         assert all(sorted(each.event.streams) == list(numbers) for each in sent)
         assert len(session.frames) < 60
+
+
+async def test_one_that_lags_too_far_ends_and_goes_on_where_it_stood(start: Start) -> None:
+    server, client = await started(start, subscription_lag_max=10)
+    room = client.get_or_create("room", ["1"])
+    async with opened(server) as session:
+        session.send(
+            subscribe(1, target("room", "1"), window_bytes=1), subscribe(2, target("room", "1"))
+        )
+        for stream in (1, 2):
+            await session.hear(stream)
+        await room.action("say", *[str(n) for n in range(1, 13)])
+        assert await session.hear(1) == [("event", 1, "said", "1")]
+        end = await session.answer(1)
+        refusal = end_of(end)
+        assert (refusal.status, refusal.reason) == ("RESOURCE_EXHAUSTED", "SUBSCRIBER_TOO_SLOW")
+        assert (refusal.metadata["limit"], refusal.metadata["sequence"]) == ("10", "1")
+        assert server.node.audiences.ended == 1
+
+        session.send(subscribe(3, target("room", "1"), after=end.end.cursor))
+        assert await session.hear(3) == [("subscribed", 1)]
+        for stream, first in ((2, 1), (3, 2)):
+            assert await session.hear(stream, 13 - first) == [
+                ("event", n, "said", str(n)) for n in range(first, 13)
+            ]
