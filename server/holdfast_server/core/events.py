@@ -50,10 +50,20 @@ class Emission(NamedTuple):
         return len(self.name) + len(self.args.data)
 
 
-class Emitted:
-    """An event that was emitted, and each encoding of it that was asked for, made once."""
+class Delivery(NamedTuple):
+    """An event for one subscriber: `previous` is where it stood, `conflated` how
+    many events it was spared."""
 
-    __slots__ = ("_events", "name", "sequence", "size")
+    event: Event
+    previous: int
+    conflated: int = 0
+
+
+class Emitted:
+    """An event that was emitted, and each encoding and delivery of it that was asked for,
+    made once."""
+
+    __slots__ = ("_deliveries", "_events", "name", "sequence", "size")
 
     def __init__(self, name: str, args: Value, sequence: int) -> None:
         self.name = name
@@ -61,6 +71,7 @@ class Emitted:
         event = Event(name, args, sequence)
         self.size = event.size
         self._events = {args.encoding: event}
+        self._deliveries: dict[tuple[int, int], Delivery] = {}
 
     def encoded(self, encoding: int, transcode: Callable[[Value, int], Value]) -> Event:
         """The event in one encoding."""
@@ -71,14 +82,15 @@ class Emitted:
             self._events[encoding] = event
         return event
 
-
-class Delivery(NamedTuple):
-    """An event for one subscriber: `previous` is where it stood, `conflated` how
-    many events it was spared."""
-
-    event: Event
-    previous: int
-    conflated: int = 0
+    def delivered(
+        self, previous: int, encoding: int, transcode: Callable[[Value, int], Value]
+    ) -> Delivery:
+        """What all subscribers get that stand at `previous` and want it so."""
+        delivery = self._deliveries.get((previous, encoding))
+        if delivery is None:
+            delivery = Delivery(self.encoded(encoding, transcode), previous)
+            self._deliveries[previous, encoding] = delivery
+        return delivery
 
 
 class Message(NamedTuple):

@@ -9,12 +9,12 @@ event reads it from the log later, so that no event waits in memory for a slow r
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from holdfast_server.core import errors
 from holdfast_server.core.errors import HoldfastError
 from holdfast_server.core.event_log import place_of, stale, too_slow, trimmed
-from holdfast_server.core.events import Cursor, Delivery, Emitted, Event, SlowReader, Subscribe
+from holdfast_server.core.events import Cursor, Delivery, Emitted, SlowReader, Subscribe
 from holdfast_server.core.standing import Phase, Standing
 from holdfast_server.runtime.event_log import value_of
 from holdfast_server.store import keys
@@ -23,12 +23,19 @@ if TYPE_CHECKING:
     from holdfast_server.runtime.event_log import Emissions
     from holdfast_server.runtime.node import Node
     from holdfast_server.runtime.readers import Reader
-    from holdfast_server.store.v1 import records_pb2 as records
 
 log = logging.getLogger("holdfast.events")
 
-# Rows that one subscriber reads in one tick.
+# Rows that one subscriber reads in one tick, and pages that are shared in it.
 _PAGE = 128
+_PAGES = 8
+
+
+class Stored(NamedTuple):
+    """An event of the log."""
+
+    event: Emitted
+    expires_ms: int
 
 
 class Subscriber(Standing):
@@ -111,6 +118,7 @@ class Audience:
     """The subscribers of one actor."""
 
     __slots__ = (
+        "_pages",
         "actor_id",
         "by_connection",
         "incarnation",
@@ -127,6 +135,8 @@ class Audience:
         self.subscribers: dict[Subscriber, None] = {}
         # Those of connections, which may end before their actor does.
         self.by_connection: dict[bytes, set[Subscriber]] = {}
+        # What was read in this tick, by the first sequence wanted and the last published.
+        self._pages: dict[tuple[int, int], list[Stored]] = {}
 
     # Coming and going
 
@@ -178,7 +188,6 @@ class Audience:
     def _publish(self, event: Emitted) -> None:
         """One pass over all subscribers: those that stand alike share one delivery."""
         name, sequence = event.name, event.sequence
-        alike: dict[tuple[int, int], Delivery] = {}
         delivery: Delivery | None = None
         encoding = previous = -1
         size = 0
@@ -190,12 +199,9 @@ class Audience:
             stands = subscriber.told if sequence else 0
             if delivery is None or stands != previous or subscriber.encoding != encoding:
                 previous, encoding = stands, subscriber.encoding
-                delivery = alike.get((previous, encoding))
+                delivery = self._delivery_of(subscriber, event)
                 if delivery is None:
-                    found = self._encoded(subscriber, event)
-                    if found is None:
-                        continue
-                    delivery = alike[previous, encoding] = Delivery(found, previous)
+                    continue
                 size = delivery.event.size
             if sequence:
                 subscriber.sequence = subscriber.told = sequence
@@ -209,10 +215,12 @@ class Audience:
                 log.exception("delivering an event")
                 subscriber.close()
 
-    def _encoded(self, subscriber: Subscriber, event: Emitted) -> Event | None:
-        """The event as the subscriber wants it; one that cannot have it so is ended."""
+    def _delivery_of(self, subscriber: Subscriber, event: Emitted) -> Delivery | None:
+        """The event for this subscriber and all that stand alike; one that cannot have it
+        in its encoding is ended."""
+        previous = subscriber.told if event.sequence else 0
         try:
-            return event.encoded(subscriber.encoding, self.node.runner.transcode)
+            return event.delivered(previous, subscriber.encoding, self.node.runner.transcode)
         except HoldfastError as error:
             self.end(subscriber, error)
             return None
@@ -255,9 +263,7 @@ class Audience:
     def drain(self, subscriber: Subscriber) -> None:
         """Deliver what waits for one that conflates, as far as its credit goes."""
         while (waiting := subscriber.next_waiting()) is not None:
-            event = self._encoded(subscriber, waiting)
-            if event is not None:
-                self._deliver(subscriber, event)
+            self._deliver(subscriber, waiting)
             if subscriber.phase is Phase.ENDED:
                 return
         subscriber.update()
@@ -284,40 +290,53 @@ class Audience:
 
     def read_on(self, subscriber: Subscriber) -> None:
         """Deliver some of what the log has for a subscriber that is behind."""
-        logs = self.node.event_logs
         now_ms = self.node.environment.clock.now_ms()
         if subscriber.credit <= 0 and not subscriber.conflates:
             return
-        rows = logs.read(self.actor_id, subscriber.sequence + 1, self.published, _PAGE)
-        following = rows[0][0] if rows else self.published + 1
+        page = self._page_from(subscriber.sequence + 1)
+        following = page[0].event.sequence if page else self.published + 1
         if following > subscriber.sequence + 1 and not self._skip(subscriber, following):
             return
-        for sequence, record in rows:
+        for event, expires_ms in page:
             if subscriber.credit <= 0 and not subscriber.conflates:
                 return
-            if not subscriber.wants(record.name):
-                self._pass_by(subscriber, sequence)
-            elif logs.expires_ms(record) <= now_ms:
-                if not self._skip(subscriber, sequence + 1):
+            if not subscriber.wants(event.name):
+                self._pass_by(subscriber, event.sequence)
+            elif expires_ms <= now_ms:
+                if not self._skip(subscriber, event.sequence + 1):
                     return
+            elif subscriber.conflates and (subscriber.credit <= 0 or subscriber.waiting):
+                self._spare(subscriber, event)
             else:
-                self._offer(subscriber, sequence, record)
+                self._deliver(subscriber, event)
             if subscriber.phase is not Phase.BEHIND:
                 return
         self.catch_up(subscriber)
 
-    def _offer(self, subscriber: Subscriber, sequence: int, record: records.EventRecord) -> None:
-        stored = Emitted(record.name, value_of(record), sequence)
-        if subscriber.conflates and (subscriber.credit <= 0 or subscriber.waiting):
-            self._spare(subscriber, stored)
-            return
-        event = self._encoded(subscriber, stored)
-        if event is not None:
-            self._deliver(subscriber, event)
+    def _page_from(self, first: int) -> list[Stored]:
+        """Some of what the log has from `first` on; in one tick all share a page that want
+        the same, so that it is read, encoded and sent once."""
+        page = self._pages.get((first, self.published))
+        if page is None:
+            logs = self.node.event_logs
+            page = [
+                Stored(Emitted(record.name, value_of(record), sequence), logs.expires_ms(record))
+                for sequence, record in logs.read(self.actor_id, first, self.published, _PAGE)
+            ]
+            if len(self._pages) == _PAGES:
+                self._pages.clear()
+            if not self._pages:
+                self.node.loop.call_soon(self._pages.clear)
+            self._pages[first, self.published] = page
+        return page
 
-    def _deliver(self, subscriber: Subscriber, event: Event) -> None:
-        spared = subscriber.take_spared() if subscriber.conflates else 0
-        delivery = Delivery(event, subscriber.advance(event), spared)
+    def _deliver(self, subscriber: Subscriber, event: Emitted) -> None:
+        delivery = self._delivery_of(subscriber, event)
+        if delivery is None:
+            return
+        if subscriber.conflates and (spared := subscriber.take_spared()):
+            delivery = delivery._replace(conflated=spared)
+        subscriber.advance(delivery.event)
         try:
             subscriber.reader.deliver(subscriber, delivery)
         except Exception:

@@ -126,12 +126,13 @@ class ItemStream(CallStream):
         shared = self._session.shared
         async with aclosing(shared.node.stream(self._call)) as items:
             async for item in items:
+                # Of those that wait for room each looks again after the one before it.
+                await self._session.has_room()
                 self._credit -= len(item.data)
                 self._session.item(self.number, item)
                 shared.calls.check_stream()
                 if self._credit <= 0:
                     await self._credited()
-                await self._session.has_room()
         return None
 
     async def _credited(self) -> None:

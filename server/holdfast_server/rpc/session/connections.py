@@ -14,7 +14,7 @@ from holdfast_server.core import errors
 from holdfast_server.core.errors import HoldfastError
 from holdfast_server.core.ids import format_actor_id
 from holdfast_server.rpc.convert import fill_payload
-from holdfast_server.rpc.session.streams import Kind, Stream
+from holdfast_server.rpc.session.streams import Fed, Kind
 from holdfast_server.runtime.calls import told
 from holdfast_server.runtime.deadline import Expiring
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from holdfast_server.runtime.readers import Link
 
 
-class ConnectionStream(Stream):
+class ConnectionStream(Fed):
     """A connection, and the Peer that its actor speaks to."""
 
     __slots__ = (
@@ -34,7 +34,6 @@ class ConnectionStream(Stream):
         "_callers",
         "_cancelled",
         "_link",
-        "_owed",
         "_request",
         "_session",
         "_task",
@@ -49,8 +48,6 @@ class ConnectionStream(Stream):
         self._link: Link | None = None
         self._task: asyncio.Task[None] | None = None
         self._begun = self._cancelled = self._broken = False
-        # Credit that came before it was there.
-        self._owed = 0
         # Subscriptions that were sent before it was open; None once that is settled.
         self._waiting: list[SubscriptionStream] | None = []
         # Calls that were.
@@ -97,12 +94,6 @@ class ConnectionStream(Stream):
             self._task = node.loop.create_task(self._disconnect(self._link))
         else:
             self._give_up()
-
-    def credit(self, count: int) -> None:
-        if self._link is not None:
-            self._link.grant(count)
-        else:
-            self._owed += count
 
     def acknowledge(self, message: int) -> None:
         if self._link is not None:
@@ -178,8 +169,7 @@ class ConnectionStream(Stream):
                 stream.open()
             else:
                 stream.begin(link)
-        if self._owed:
-            link.grant(self._owed)
+        self.feed_from(link)
 
     def message(self, link: Link, message: Message) -> None:
         """A message of the actor."""
@@ -191,7 +181,7 @@ class ConnectionStream(Stream):
         said.number = message.number
         said.previous_number = message.previous
         fill_payload(said.args, message.args)
-        session.hold_if_full(link)
+        session.fed(self.number)
 
     def closed(self, link: Link, error: HoldfastError | None, reason: str) -> None:
         """It is over."""

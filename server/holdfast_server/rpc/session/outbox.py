@@ -52,6 +52,7 @@ class Outbox:
         "_loop",
         "_parts",
         "_wake",
+        "place",
         "size",
         "writing_since",
     )
@@ -61,8 +62,11 @@ class Outbox:
         self._chunk_bytes = chunk_bytes
         self._parts: deque[_Part] = deque()
         # Events in frames that have not left, by the delivery that is shared by all
-        # subscriptions that stand alike; it is kept, so that its id stays its own.
-        self._events: dict[int, tuple[Delivery, pb.SessionEvent]] = {}
+        # subscriptions that stand alike; it is kept, so that its id stays its own. With
+        # each the place of its answer.
+        self._events: dict[int, tuple[Delivery, pb.SessionEvent, int]] = {}
+        # Number of the last answer that was put.
+        self.place = 0
         # Bytes that have not left, those of the frame that is being written among them.
         self.size = 0
         # When the write under way began, in the loop's time.
@@ -74,6 +78,7 @@ class Outbox:
         """A new answer with a payload of `size` bytes, to be filled at once."""
         size += _ANSWER_BYTES
         self.size += size
+        self.place += 1
         parts = self._parts
         if size > self._chunk_bytes:
             part = _Part(Frame(), size, large=True)
@@ -92,18 +97,20 @@ class Outbox:
         answer.stream = stream
         return answer
 
-    def event(self, stream: int, delivery: Delivery) -> None:
-        """An event of a subscription."""
+    def event(self, stream: int, delivery: Delivery, *, after: int) -> int:
+        """An event of a subscription whose last answer has the place `after`, which an
+        event that others have too must not come before; the place of this one."""
         waiting = self._events.get(id(delivery))
-        if waiting is not None:
+        if waiting is not None and waiting[2] > after:
             waiting[1].streams.append(stream)
             self.size += _STREAM_BYTES
             self._parts[-1].size += _STREAM_BYTES
-            return
+            return waiting[2]
         message = self.open(0, delivery.event.size).event
         fill_event(message.event, delivery)
         message.streams.append(stream)
-        self._events[id(delivery)] = delivery, message
+        self._events[id(delivery)] = delivery, message, self.place
+        return self.place
 
     async def write(self, send: Callable[[Frame], Awaitable[None]]) -> None:
         """Send frames as they become ready, until cancelled."""

@@ -38,6 +38,11 @@ class SessionService(session_service_pb2_grpc.SessionServiceServicer):
         """Sessions that were welcomed and have not ended."""
         return len(self._sessions)
 
+    @property
+    def unsent_bytes(self) -> int:
+        """Bytes of answers in all of them that wait for the transport."""
+        return sum(session.outbox.size for session in self._sessions.values())
+
     # It reads and writes by the context, which the types of the generated code do not know.
     async def OpenSession(self, _: Any, context: Context) -> None:  # type: ignore[override]
         """One session, from its first frame to its last."""

@@ -29,19 +29,13 @@ from holdfast_server.rpc.session.calls import CallStream, ItemStream
 from holdfast_server.rpc.session.chunks import Assembler, ChunkedTooLong, ChunksFull
 from holdfast_server.rpc.session.connections import ConnectionStream
 from holdfast_server.rpc.session.outbox import Outbox
-from holdfast_server.rpc.session.streams import HELD, OPENING, Kind, Streams, protocol_error
+from holdfast_server.rpc.session.streams import OPENING, Kind, Stream, Streams, protocol_error
 from holdfast_server.rpc.session.subscriptions import SubscriptionStream
 from holdfast_server.rpc.session.terms import Terms, call_of, connect_of, subscribe_of
 
 if TYPE_CHECKING:
     from holdfast_server.core.events import Cursor
     from holdfast_server.rpc.session.shared import Shared
-
-
-class Held(Protocol):
-    """Whatever sends by credit."""
-
-    def grant(self, count: int) -> None: ...
 
 
 class Transport(Protocol):
@@ -85,8 +79,9 @@ class Session:
         self._quiet: asyncio.Future[None] | None = None
         # Whether something of it may go on in another session, once it is over.
         self.resumable = False
-        # Subscriptions and connections that may send nothing until there is room.
-        self._held: list[Held] = []
+        # Whether events and messages wait until there is room, and whose came last.
+        self.full = False
+        self._last_fed = 0
         self._releasing: asyncio.Task[None] | None = None
         self._timer = shared.node.loop.call_later(
             min(limits.session_idle_s, limits.session_stall_s), self._watch
@@ -166,7 +161,7 @@ class Session:
             stream: CallStream = ItemStream(number, self, call, connection, window)
         else:
             stream = CallStream(number, self, call, connection)
-        self.streams.add(stream)
+        self._add(stream)
         stream.begin()
 
     def _connect(self, number: int, said: pb.SessionConnect) -> None:
@@ -174,7 +169,7 @@ class Session:
         now = shared.node.loop.time()
         request = connect_of(said, self.terms, shared.convert, window, now)
         stream = ConnectionStream(number, self, request)
-        self.streams.add(stream)
+        self._add(stream)
         stream.begin()
 
     def _subscribe(self, number: int, said: pb.SessionSubscribe) -> None:
@@ -182,11 +177,16 @@ class Session:
         request = subscribe_of(said, self.terms, self.shared.convert, window)
         connection = self._connection(said.connection) if said.connection else None
         stream = SubscriptionStream(number, self, request)
-        self.streams.add(stream)
+        self._add(stream)
         if connection is None:
             stream.begin()
         else:
             connection.subscribe(stream)
+
+    def _add(self, stream: Stream) -> None:
+        self.streams.add(stream)
+        if self.full:
+            stream.hold()
 
     def _connection(self, number: int) -> ConnectionStream:
         stream = self.streams.get(number)
@@ -354,27 +354,25 @@ class Session:
                 stream.broken()
             if self._releasing is not None:
                 self._releasing.cancel()
-            self._give_back()
 
-    def hold_if_full(self, held: Held) -> None:
-        """Let nothing more come from there while too much waits for the transport: what
-        is stored is read again when there is room."""
-        if self.outbox.size <= self.shared.limits.session_send_bytes_max:
+    def fed(self, number: int) -> None:
+        """An event or a message of this stream was put. Once too much waits for the
+        transport no stream gets more: what is stored is read again when there is room."""
+        if self.full or self.outbox.size <= self.shared.limits.session_send_bytes_max:
             return
-        held.grant(-HELD)
-        self._held.append(held)
-        if self._releasing is None:
-            self._releasing = self.shared.node.loop.create_task(self._release())
+        self.full, self._last_fed = True, number
+        for stream in self.streams:
+            stream.hold()
+        self._releasing = self.shared.node.loop.create_task(self._release())
 
     async def _release(self) -> None:
         await self.outbox.at_most(self.shared.limits.session_send_bytes_max // 2)
-        self._releasing = None
-        self._give_back()
-
-    def _give_back(self) -> None:
-        held, self._held = self._held, []
-        for each in held:
-            each.grant(HELD)
+        self.full = False
+        # In turn: one that fills the session each time must not keep it to itself.
+        for stream in self.streams.beginning_after(self._last_fed):
+            stream.release()
+            if self.full:
+                return
 
     def streams_end(self) -> None:
         """The server drains: streaming calls end at their next item."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from enum import Enum
-from typing import ClassVar, Final
+from typing import ClassVar, Final, Protocol
 
 from holdfast_server.core import errors
 from holdfast_server.core.errors import HoldfastError
@@ -38,7 +38,7 @@ ACCEPTS: Final[Mapping[Kind, frozenset[str]]] = {
 OPENING: Final = frozenset({"call", "connect", "subscribe"})
 
 # More than any credit: what is taken from one that must send nothing for now.
-HELD: Final = 1 << 40
+_HELD: Final = 1 << 80
 
 
 def protocol_error(field: str, message: str, *, limit: object = None) -> HoldfastError:
@@ -78,6 +78,53 @@ class Stream:
     def streams_end(self) -> None:
         """The server drains and ends what would go on for long."""
 
+    def hold(self) -> None:
+        """The session is full: let nothing more come from whoever sends by credit."""
+
+    def release(self) -> None:
+        """There is room again."""
+
+
+class Source(Protocol):
+    """Whatever sends by credit."""
+
+    def grant(self, count: int) -> None: ...
+
+
+class Fed(Stream):
+    """A stream that an actor feeds, by credit. What comes before its source is there is
+    kept; while it is held, more than any credit is taken from it."""
+
+    __slots__ = ("_held", "_owed", "_source")
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self._source: Source | None = None
+        self._owed = 0
+        self._held = False
+
+    def feed_from(self, source: Source) -> None:
+        """The source is there; it may send at once."""
+        self._source = source
+        if self._owed:
+            source.grant(self._owed)
+
+    def credit(self, count: int) -> None:
+        if self._source is None:
+            self._owed += count
+        else:
+            self._source.grant(count)
+
+    def hold(self) -> None:
+        if not self._held:
+            self._held = True
+            self.credit(-_HELD)
+
+    def release(self) -> None:
+        if self._held:
+            self._held = False
+            self.credit(_HELD)
+
 
 class Streams:
     """The open streams of a session."""
@@ -95,6 +142,12 @@ class Streams:
     def __iter__(self) -> Iterator[Stream]:
         """A copy's iterator: streams may end meanwhile."""
         return iter(list(self._open.values()))
+
+    def beginning_after(self, number: int) -> list[Stream]:
+        """All of them, those above `number` first."""
+        streams = list(self._open.values())
+        above = [stream for stream in streams if stream.number > number]
+        return above + [stream for stream in streams if stream.number <= number]
 
     def claim(self, number: int) -> None:
         """A command opens this number."""

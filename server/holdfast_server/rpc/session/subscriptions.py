@@ -3,30 +3,33 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from typing import TYPE_CHECKING
 
 from holdfast_server.core import errors
 from holdfast_server.core.call import Target
 from holdfast_server.core.errors import HoldfastError
+from holdfast_server.core.events import Cursor
 from holdfast_server.rpc.events import cursor_of
-from holdfast_server.rpc.session.streams import HELD, Kind, Stream
+from holdfast_server.rpc.session.streams import Fed, Kind
 from holdfast_server.runtime.calls import told
 
 if TYPE_CHECKING:
-    from holdfast_server.core.events import Cursor, Delivery, Subscribe
+    from holdfast_server.core.events import Delivery, Subscribe
     from holdfast_server.rpc.session.session import Session
     from holdfast_server.runtime.readers import Link, Subscription
 
 
-class SubscriptionStream(Stream):
+class SubscriptionStream(Fed):
     """A subscription, and the Reader that it is told to.
 
     One that is made while its connection is being opened is early: its place among the
-    actor's events is taken, and nothing is told until the connection is open, since its
-    client may still be rejected.
+    actor's events is taken, and nothing is said until the connection is open, since its
+    client may still be rejected. What it is told meanwhile, bounded by its credit, is
+    unsaid until then, and until the session has room.
     """
 
-    __slots__ = ("_at", "_early", "_owed", "_request", "_session", "_subscription", "_task")
+    __slots__ = ("_early", "_place", "_request", "_session", "_subscription", "_task", "_unsaid")
     kind = Kind.SUBSCRIPTION
 
     def __init__(self, number: int, session: Session, request: Subscribe) -> None:
@@ -35,11 +38,11 @@ class SubscriptionStream(Stream):
         self._request = request
         self._subscription: Subscription | None = None
         self._task: asyncio.Task[None] | None = None
-        # Where it started, and whether its connection may still be rejected.
-        self._at: Cursor | None = None
+        # Whether its connection may still be rejected.
         self._early = False
-        # Credit that came before it was there.
-        self._owed = 0
+        self._unsaid: deque[Delivery | Cursor] = deque()
+        # Place in the outbox of what it said last.
+        self._place = 0
 
     @property
     def started(self) -> bool:
@@ -55,9 +58,8 @@ class SubscriptionStream(Stream):
         session, request = self._session, self._request
         if link is not None:
             request.target, request.connection = Target(address=link.address), link.connection_id
-        if session.over or session.streams.get(self.number) is not self:
+        if not self._open:
             return
-        self._early = early
         try:
             subscription = await session.shared.node.subscribe(request, self)
         except asyncio.CancelledError:
@@ -67,31 +69,62 @@ class SubscriptionStream(Stream):
         except Exception as error:
             self.refuse(told(error))
             return
-        if session.over or session.streams.get(self.number) is not self:
+        if not self._open:
             subscription.close()
             return
         self._subscription = subscription
-        self._at = subscription.cursor
-        if early:
-            subscription.grant(-HELD)
-        else:
-            self._say(self._at)
-        if self._owed:
-            subscription.grant(self._owed)
+        self._early = early
+        self._tell(subscription.cursor)
+        self.feed_from(subscription)
 
     def open(self) -> None:
         """The connection of an early one is open."""
-        subscription = self._subscription
-        if self._early and subscription is not None and self._at is not None:
-            self._early = False
-            if self._session.streams.get(self.number) is self:
-                self._say(self._at)
-            subscription.grant(HELD)
+        self._early = False
+        self._say_on()
 
-    def _say(self, cursor: Cursor) -> None:
-        if not self._session.over:
-            answer = self._session.outbox.open(self.number, 0)
-            answer.subscribed.cursor.CopyFrom(cursor_of(cursor))
+    def release(self) -> None:
+        if not self._early:
+            self._say_on()
+        if self._early or not self._unsaid:
+            super().release()
+
+    def _say_on(self) -> None:
+        """Say what waits, while there is room."""
+        while self._unsaid and self._open and not self._session.full:
+            self._say(self._unsaid.popleft())
+
+    @property
+    def _open(self) -> bool:
+        session = self._session
+        return not session.over and session.streams.get(self.number) is self
+
+    def _tell(self, what: Delivery | Cursor) -> None:
+        if self._early or self._unsaid:
+            self._unsaid.append(what)
+        elif not self._session.over:
+            self._say(what)
+
+    def _say(self, what: Delivery | Cursor) -> None:
+        session, outbox = self._session, self._session.outbox
+        if isinstance(what, Cursor):
+            outbox.open(self.number, 0).subscribed.cursor.CopyFrom(cursor_of(what))
+            self._place = outbox.place
+        else:
+            self._place = outbox.event(self.number, what, after=self._place)
+            session.fed(self.number)
+
+    @property
+    def _said(self) -> Cursor | None:
+        """The cursor behind what was said, when it goes on from there."""
+        if self._subscription is None:
+            return None
+        cursor = self._subscription.cursor
+        for each in self._unsaid:
+            if isinstance(each, Cursor):
+                return each
+            if each.event.sequence:
+                return cursor._replace(sequence=each.previous)
+        return cursor
 
     def refuse(self, error: HoldfastError) -> None:
         """It never started."""
@@ -100,17 +133,10 @@ class SubscriptionStream(Stream):
     # The client's side
 
     def cancel(self) -> None:
-        cursor = None
+        cursor = self._said
         if self._subscription is not None:
-            cursor = self._subscription.cursor
             self._subscription.close()
         self._session.ended(self.number, cursor=cursor)
-
-    def credit(self, count: int) -> None:
-        if self._subscription is not None:
-            self._subscription.grant(count)
-        else:
-            self._owed += count
 
     def broken(self) -> None:
         if self._subscription is not None:
@@ -118,25 +144,18 @@ class SubscriptionStream(Stream):
 
     # The actor's side
 
-    def deliver(self, subscription: Subscription, delivery: Delivery) -> None:
+    def deliver(self, _: Subscription, delivery: Delivery) -> None:
         """An event."""
-        session = self._session
-        if session.over:
-            return
-        session.outbox.event(self.number, delivery)
-        session.hold_if_full(subscription)
+        self._tell(delivery)
 
     def moved(self, subscription: Subscription) -> None:
         """Its cursor went on."""
-        if self._early:
-            self._at = subscription.cursor
-        else:
-            self._say(subscription.cursor)
+        self._tell(subscription.cursor)
 
-    def ended(self, subscription: Subscription, error: HoldfastError) -> None:
+    def ended(self, _: Subscription, error: HoldfastError) -> None:
         """The server ended it."""
         if self._early:
             # Its connection was rejected, which says why.
             self.refuse(HoldfastError(errors.CONNECTION_NOT_FOUND))
             return
-        self._session.failed(self.number, error, cursor=subscription.cursor, known=True)
+        self._session.failed(self.number, error, cursor=self._said, known=True)
