@@ -153,4 +153,22 @@ class Ledger(Actor[Book]):
             await self.fail.inline(c, how)
 
 
-registry = setup(use={"salon": Salon, "ledger": Ledger})
+class Board(Ledger):
+    """Emits what it is told to: the n-th event is numbered n."""
+
+    @action
+    async def emit(self, c: Context[Book], first: int, names: list[str]) -> None:
+        """An event for each name, told its number from `first` on."""
+        for number, name in enumerate(names, first):
+            c.broadcast(name, number)
+
+    @action
+    async def tell(self, c: Context[Book], to: str, number: int) -> int:
+        """A message to the connections with this name; how many they are."""
+        heard = [conn for conn in c.conns if conn.params.get("name") == to]
+        for conn in heard:
+            conn.send("told", number)
+        return len(heard)
+
+
+registry = setup(use={"salon": Salon, "ledger": Ledger, "board": Board})

@@ -288,7 +288,11 @@ async def test_every_call_that_was_answered_took_effect_once_across_kills(tmp_pa
     random = Random(1)
     answered: dict[str, set[str]] = {str(n): set() for n in range(4)}
     sent: dict[str, set[str]] = {str(n): set() for n in range(4)}
-    async with server_process(LEDGERS, tmp_path / "data") as server, Client(server.address) as client:
+    failures: set[str] = set()
+    async with (
+        server_process(LEDGERS, tmp_path / "data") as server,
+        Client(server.address) as client,
+    ):
         over = False
 
         async def write(worker: int) -> None:
@@ -303,7 +307,7 @@ async def test_every_call_that_was_answered_took_effect_once_across_kills(tmp_pa
                 try:
                     await handle.write(entry)
                 except ActorError as error:
-                    assert error.status in ("UNAVAILABLE", "DEADLINE_EXCEEDED")
+                    failures.add(error.status)
                 else:
                     answered[key].add(entry)
 
@@ -323,5 +327,5 @@ async def test_every_call_that_was_answered_took_effect_once_across_kills(tmp_pa
             found = await client.get_or_create(Ledger, [key]).entries()
             assert len(found) == len(set(found))
             assert answered[key] <= set(found) <= entries
-    unanswered = sum(map(len, sent.values())) - sum(map(len, answered.values()))
-    assert unanswered > 0
+    assert failures
+    assert failures <= {"UNAVAILABLE", "DEADLINE_EXCEEDED"}
