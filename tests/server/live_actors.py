@@ -87,15 +87,13 @@ class Salon(Actor[Book, Guest]):
         c.broadcast(name, *args)
 
     @action
-    async def emit_many(self, c: Context[Book, Guest], name: str, count: int, size: int) -> None:
-        """Many numbered events of a size."""
+    async def emit_many(
+        self, c: Context[Book, Guest], names: str, count: int, size: int, ephemeral: bool = False
+    ) -> None:
+        """Many numbered events of a size, whose names are letters in turn."""
         for number in range(count):
-            c.broadcast(name, number, "x" * size)
-
-    @action
-    async def hint(self, c: Context[Book, Guest], name: str, *args: Any) -> None:
-        """Any event, ephemeral."""
-        c.broadcast(name, *args, ephemeral=True)
+            name = names[number % len(names)]
+            c.broadcast(name, number, "x" * size, ephemeral=ephemeral)
 
     @action
     async def close_down(self, c: Context[Book, Guest]) -> None:
