@@ -17,8 +17,6 @@ import sys
 import threading
 from collections.abc import AsyncIterator
 
-import msgspec
-
 from examples.chat.app import ChatRoom, Message
 from holdfast import ActorError, Client, DeliveredEvent, EventsTrimmed, HoldfastError
 
@@ -123,7 +121,7 @@ class Terminal:
 
     def _show_event(self, event: DeliveredEvent) -> None:
         if event.name == "message":
-            self._show_message(msgspec.convert(event.args[0], Message))
+            self._show_message(event.args[0])
         elif event.args[0] != self._user:
             show(f"* {event.args[0]} {'comes in' if event.name == 'joined' else 'leaves'}")
 

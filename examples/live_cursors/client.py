@@ -13,9 +13,6 @@ import os
 import random
 import sys
 from collections.abc import AsyncIterator
-from typing import Any
-
-import msgspec
 
 from examples.live_cursors.app import HEIGHT, WIDTH, Canvas, Shape
 from holdfast import ActorError, Client, DeliveredEvent
@@ -42,12 +39,8 @@ class Board:
         """Somebody left."""
         self.cursors.pop(name, None)
 
-    def on_shape(self, shape: Any) -> None:
-        """Somebody drew."""
-        self.draw(msgspec.convert(shape, Shape))
-
     def draw(self, shape: Shape) -> None:
-        """Show a shape."""
+        """Somebody drew."""
         self.shapes[shape.x, shape.y] = shape.mark
 
     def text(self) -> str:
@@ -65,7 +58,7 @@ async def main(name: str, server: str = SERVER) -> None:
         connection = client.get_or_create(Canvas, ["demo"]).connect(params={"name": name})
         async with connection as canvas:
             canvas.on("gone", board.on_gone)
-            canvas.on("shape", board.on_shape)
+            canvas.on("shape", board.draw)
             cursors = canvas.events("cursor", slow_reader="conflate")
             for shape in await canvas.shapes():
                 board.draw(shape)

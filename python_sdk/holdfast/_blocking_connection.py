@@ -17,6 +17,7 @@ import asyncio
 import inspect
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from types import TracebackType
 from typing import Any, Generic, Self
 
@@ -86,14 +87,30 @@ class Connection(Generic[A]):
         self._runner.run(self._connection.close())
         self._threaded.stop()
 
-    def on(self, name: str, function: Callable[..., Any], /) -> Callable[[], None]:
+    def on(
+        self,
+        name: str,
+        function: Callable[..., Any],
+        /,
+        *,
+        slow_reader: SlowReader = "end",
+    ) -> Callable[[], None]:
         """Call `function` on the connection's thread with the arguments of each event, and
         each message, of this name; what this returns removes it."""
-        return self._register(self._connection.on, name, self._threaded(function))
+        listen = partial(self._connection.on, slow_reader=slow_reader)
+        return self._register(listen, name, self._threaded(function))
 
-    def once(self, name: str, function: Callable[..., Any], /) -> Callable[[], None]:
+    def once(
+        self,
+        name: str,
+        function: Callable[..., Any],
+        /,
+        *,
+        slow_reader: SlowReader = "end",
+    ) -> Callable[[], None]:
         """As `on`, for one event."""
-        return self._register(self._connection.once, name, self._threaded(function))
+        listen = partial(self._connection.once, slow_reader=slow_reader)
+        return self._register(listen, name, self._threaded(function))
 
     def events(
         self,

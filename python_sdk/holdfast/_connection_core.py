@@ -17,10 +17,11 @@ from collections.abc import AsyncGenerator, Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from holdfast._actions import encode_value
-from holdfast._feed import Buffer, Events, Feed, StopReading, decode_args
-from holdfast._listeners import Function, Listeners, log_error
+from holdfast._events import Decode
+from holdfast._feed import Buffer, Events, Feed, StopReading
+from holdfast._listeners import Function, Listeners, last_of, log_error
 from holdfast._transport import Call, Connect, Encoded, Reply, Subscribe
-from holdfast.errors import ActorError, HoldfastError
+from holdfast.errors import ActorError, DecodeError, HoldfastError
 from holdfast.events import DeliveredEvent, EventsTrimmed
 
 if TYPE_CHECKING:
@@ -41,6 +42,11 @@ class Named:
         feed = self.feed
         self.listeners.call(*event.args, done=lambda: feed.taken(size) if feed else None)
 
+    def misfit(self, error: DecodeError, size: int) -> None:
+        self._errors(error)
+        if self.feed is not None:
+            self.feed.taken(size)
+
     def trimmed(self, error: EventsTrimmed) -> None:
         self._errors(error)
 
@@ -50,18 +56,25 @@ class Named:
 
 class ConnectionCore:
     """See the module. `params` is a value, or a function that gives one, also a coroutine
-    function, called for each opening."""
+    function, called for each opening. `decode` gives the arguments of what arrives."""
 
     def __init__(
-        self, transport: SessionTransport, request: Connect, params: Any, timeout: float | None
+        self,
+        transport: SessionTransport,
+        request: Connect,
+        params: Any,
+        timeout: float | None,
+        decode: Decode,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._transport = transport
         self._request = request
         self._params = params
         self._timeout = timeout
+        self._decode = decode
         self._stream = transport.connection(request, self)
-        self._named: dict[str, Named] = {}
+        # By the name, and the policy for a slow reader.
+        self._named: dict[tuple[str, str], Named] = {}
         self._feeds: dict[Feed, None] = {}
         self._waiting: list[asyncio.Future[None]] = []
         self._opening: asyncio.Task[None] | None = None
@@ -121,16 +134,20 @@ class ConnectionCore:
             self.told = True
             raise self._closed_error()
 
-    def on(self, name: str, function: Function, *, once: bool = False) -> Callable[[], None]:
+    def on(
+        self, name: str, function: Function, slow_reader: str, *, once: bool = False
+    ) -> Callable[[], None]:
         """Hear of events and messages of this name; gives what ends that."""
-        named = self._named.get(name)
+        key = name, slow_reader
+        named = self._named.get(key)
         if named is None:
-            named = self._named[name] = Named(self.failed)
+            named = self._named[key] = Named(self.failed)
         if named.feed is None:
-            named.feed = self._feed((name,), None, 0, named)
+            named.feed = self._feed((name,), None, SLOW_READERS[slow_reader], named)
 
         def emptied() -> None:
-            if self._named.pop(name, None) is not None and named.feed is not None:
+            if self._named.get(key) is named and named.feed is not None:
+                del self._named[key]
                 self._forget(named.feed)
 
         return named.listeners.add(function, once=once, emptied=emptied)
@@ -188,11 +205,21 @@ class ConnectionCore:
         if missed is not None:
             self.failed(EventsTrimmed("messages", missed, number))
         size = len(name) + len(args.data)
-        named = self._named.get(name)
-        if named is None:
+        found = [self._named[key] for key in self._named if key[0] == name]
+
+        def handled() -> None:
             self._stream.handled(number, size)
-            return
-        named.listeners.call(*decode_args(args), done=lambda: self._stream.handled(number, size))
+
+        try:
+            values = self._decode(name, args) if found else ()
+        except DecodeError as error:
+            self.failed(error)
+            found = []
+        if not found:
+            handled()
+        done = last_of(len(found), handled)
+        for named in found:
+            named.listeners.call(*values, done=done)
 
     def cut(self) -> None:
         """It cannot be reached; the session opens it again by itself."""
@@ -263,7 +290,7 @@ class ConnectionCore:
             feed.open()
 
     def _feed(self, names: tuple[str, ...], start: int | None, slow: int, sink: Any) -> Feed:
-        feed = Feed(start, sink)
+        feed = Feed(start, sink, self._decode)
         if self.status == "closed":
             feed.closed = True
             return feed

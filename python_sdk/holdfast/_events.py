@@ -1,28 +1,40 @@
-"""The declared events of a class, checked at registration, as the runtime uses them."""
+"""The declared events of a class: checked at registration and at each broadcast, and decoded
+by clients that know the class."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any
+from functools import lru_cache
+from typing import Any, TypeAlias
 
 import msgspec
 
 from holdfast import payload
+from holdfast._binding import Binder, Parameter
 from holdfast._checks import is_positive, refusal
 from holdfast._schema import items_schema
+from holdfast._transport import Encoded
 from holdfast._walk import undecodable
 from holdfast.errors import DecodeError
 from holdfast.event import Event
+
+Decode: TypeAlias = Callable[[str, Encoded], tuple[Any, ...]]
+"""What makes the arguments of an event of a name; raises DecodeError."""
 
 
 class EventSpec:
     """One declared event."""
 
-    __slots__ = ("_decoder", "can_subscribe", "ephemeral", "name", "retention_ms", "types")
+    __slots__ = (
+        "_binder", "_decoder", "_shown", "can_subscribe", "ephemeral", "name", "retention_ms",
+        "types",
+    )  # fmt: skip
 
     def __init__(self, name: str, event: Event) -> None:
         self.name = name
+        self._shown = repr(event)
+        self._binder: Binder | None = None
         self.types = event.types
         self.ephemeral = event.ephemeral
         # 0 for as long as the server's setting says.
@@ -39,6 +51,30 @@ class EventSpec:
             self._decoder.decode(data)
         except msgspec.ValidationError:
             self._explain(data)
+
+    def decode(self, value: Encoded) -> tuple[Any, ...]:
+        """The arguments of a delivered event in their types; raises DecodeError, which names
+        the event, where they do not fit."""
+        binder = self._binder
+        if binder is None:
+            binder = self._binder = Binder(
+                [
+                    Parameter(
+                        f"argument_{index}",
+                        inspect.Parameter.POSITIONAL_ONLY,
+                        kind,
+                        True,
+                        None,
+                        payload.decoder(kind),
+                    )
+                    for index, kind in enumerate(self.types)
+                ]
+            )
+        try:
+            return binder.bind(value, None)[0]
+        except DecodeError as error:
+            text = f"event {self.name!r} does not fit {self._shown}: {error.message}"
+            raise DecodeError(text, error.path, error.argument) from error
 
     def _explain(self, data: bytes) -> None:
         values = payload.untyped(data, payload.Encoding.MSGPACK)
@@ -67,6 +103,29 @@ def collect_events(cls: type) -> dict[str, EventSpec]:
     if not isinstance(declared, Mapping):
         raise refusal(cls, "emits", 'is a mapping of names to events: {"message": Event(str)}')
     return {name: _spec(cls, name, event) for name, event in declared.items()}
+
+
+def untyped_arguments(name: str, value: Encoded) -> tuple[Any, ...]:
+    """The arguments of an event, or of a message, of which nothing is known."""
+    if not value.encoding:
+        return ()
+    found = payload.decode(value.data, value.encoding)
+    return tuple(found) if isinstance(found, list) else (found,)
+
+
+@lru_cache(maxsize=1024)
+def arguments_of(cls: type | None) -> Decode:
+    """What decodes the events of a class: declared ones to their types, and others as plain
+    data. Raises RegistrationError for a declaration that is wrong."""
+    declared = collect_events(cls) if cls is not None else {}
+    if not declared:
+        return untyped_arguments
+
+    def decode(name: str, value: Encoded) -> tuple[Any, ...]:
+        spec = declared.get(name)
+        return untyped_arguments(name, value) if spec is None else spec.decode(value)
+
+    return decode
 
 
 def _spec(cls: type, name: Any, event: Any) -> EventSpec:
@@ -112,4 +171,4 @@ def _check_guard(cls: type, where: str, guard: Any) -> None:
         ) from None
 
 
-__all__ = ["EventSpec", "collect_events"]
+__all__ = ["Decode", "EventSpec", "arguments_of", "collect_events", "untyped_arguments"]

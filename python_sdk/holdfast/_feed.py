@@ -14,9 +14,9 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Final, Protocol
 
-from holdfast import payload
+from holdfast._events import Decode, untyped_arguments
 from holdfast._transport import Cursor, Encoded
-from holdfast.errors import ActorError
+from holdfast.errors import ActorError, DecodeError
 from holdfast.events import DeliveredEvent, EventsTrimmed
 
 WINDOW_BYTES: Final = 256 * 1024
@@ -59,9 +59,11 @@ class Arrived(Protocol):
 
 
 class Sink(Protocol):
-    """What a feed delivers to. `size` goes back through `Feed.taken`."""
+    """What a feed delivers to: events, and in the place of one whose arguments are not of
+    their declared types the error. `size` goes back through `Feed.taken`."""
 
     def event(self, event: DeliveredEvent, size: int) -> None: ...
+    def misfit(self, error: DecodeError, size: int) -> None: ...
     def trimmed(self, error: EventsTrimmed) -> None: ...
     def failed(self, error: Exception) -> None: ...
 
@@ -69,8 +71,9 @@ class Sink(Protocol):
 class Feed:
     """See the module. `start` is None for from now on, or the first number wanted."""
 
-    def __init__(self, start: int | None, sink: Sink) -> None:
+    def __init__(self, start: int | None, sink: Sink, decode: Decode = untyped_arguments) -> None:
         self.start: int | Cursor | None = start
+        self._decode = decode
         self.sink = sink
         self.carrier: Carrier | None = None
         self.pending: int = 0
@@ -132,7 +135,11 @@ class Feed:
                 self.start = self.start._replace(sequence=sequence)
         size = len(event.name) + len(event.args.data)
         self.pending += size
-        args = decode_args(Encoded(event.args.encoding, event.args.data))
+        try:
+            args = self._decode(event.name, Encoded(event.args.encoding, event.args.data))
+        except DecodeError as error:
+            self.sink.misfit(error, size)
+            return
         self.sink.event(DeliveredEvent(event.name, args, sequence, event.conflated), size)
 
     def taken(self, size: int) -> None:
@@ -189,24 +196,20 @@ class Feed:
         self._retry = asyncio.get_running_loop().call_later(delay, self.open)
 
 
-def decode_args(value: Encoded) -> tuple[Any, ...]:
-    """The arguments of an event or a message."""
-    if not value.encoding:
-        return ()
-    found = payload.decode(value.data, value.encoding)
-    return tuple(found) if isinstance(found, list) else (found,)
-
-
 class Buffer:
     """A sink that keeps events until they are asked for."""
 
     def __init__(self) -> None:
-        self._items: deque[tuple[DeliveredEvent, int] | EventsTrimmed] = deque()
+        self._items: deque[tuple[DeliveredEvent | DecodeError, int] | EventsTrimmed] = deque()
         self._error: Exception | None = None
         self._wanted: asyncio.Future[None] | None = None
 
     def event(self, event: DeliveredEvent, size: int) -> None:
         self._items.append((event, size))
+        self._wake()
+
+    def misfit(self, error: DecodeError, size: int) -> None:
+        self._items.append((error, size))
         self._wake()
 
     def trimmed(self, error: EventsTrimmed) -> None:
@@ -218,7 +221,8 @@ class Buffer:
         self._wake()
 
     async def next(self, taken: Callable[[int], None]) -> DeliveredEvent:
-        """The next event; raises EventsTrimmed where some are missing, and what ended it."""
+        """The next event; raises EventsTrimmed where some are missing, DecodeError for one
+        that does not fit its types, and what ended it."""
         while not self._items:
             if self._error is not None:
                 raise self._error
@@ -227,8 +231,11 @@ class Buffer:
         item = self._items.popleft()
         if isinstance(item, EventsTrimmed):
             raise item
-        taken(item[1])
-        return item[0]
+        event, size = item
+        taken(size)
+        if isinstance(event, DecodeError):
+            raise event
+        return event
 
     def _wake(self) -> None:
         if self._wanted is not None and not self._wanted.done():
@@ -238,7 +245,8 @@ class Buffer:
 class Events:
     """An async iterator of events; it unsubscribes when it is closed or let go of.
 
-    A gap raises EventsTrimmed; iterating again goes on from the oldest event kept.
+    A gap raises EventsTrimmed; iterating again goes on from the oldest event kept. An event
+    that does not fit its types raises DecodeError; iterating again goes on after it.
     """
 
     def __init__(self, feed: Feed, buffer: Buffer, closed: Callable[[Feed], None]) -> None:
@@ -280,4 +288,4 @@ def _let_go(feed: Feed, closed: Callable[[Feed], None]) -> None:
     closed(feed)
 
 
-__all__ = ["WINDOW_BYTES", "Buffer", "Events", "Feed", "StopReading", "decode_args"]
+__all__ = ["WINDOW_BYTES", "Buffer", "Events", "Feed", "StopReading"]

@@ -23,6 +23,7 @@ from holdfast._actions import (
     untyped,
 )
 from holdfast._connection_core import SLOW_READERS, Named
+from holdfast._events import arguments_of
 from holdfast._feed import Buffer, Events, Feed, Sink
 from holdfast._listeners import log_error
 from holdfast._transport import Call, Lifecycle, Subscribe, Target
@@ -270,14 +271,28 @@ class ActorHandle(Callee):
         feed = self._feed(event_names(names), event_start(from_sequence), slow_reader, buffer)
         return Events(feed, buffer, lambda feed: None)
 
-    def on(self, name: str, function: Callable[..., Any], /) -> Callable[[], None]:
+    def on(
+        self,
+        name: str,
+        function: Callable[..., Any],
+        /,
+        *,
+        slow_reader: SlowReader = "end",
+    ) -> Callable[[], None]:
         """Call `function` with the arguments of each event of this name, without a
         connection, until what this returns is called. Its errors are logged."""
-        return self._listen(name, function, once=False)
+        return self._listen(name, function, slow_reader, once=False)
 
-    def once(self, name: str, function: Callable[..., Any], /) -> Callable[[], None]:
+    def once(
+        self,
+        name: str,
+        function: Callable[..., Any],
+        /,
+        *,
+        slow_reader: SlowReader = "end",
+    ) -> Callable[[], None]:
         """As `on`, for one event."""
-        return self._listen(name, function, once=True)
+        return self._listen(name, function, slow_reader, once=True)
 
     async def resolve(self) -> str:
         """The actor's id; creates the actor if the handle is from get_or_create.
@@ -326,9 +341,13 @@ class ActorHandle(Callee):
         target = self._target
         return target.actor_id, "" if target.actor_id is not None else target.name, target.key
 
-    def _listen(self, name: str, function: Callable[..., Any], *, once: bool) -> Callable[[], None]:
-        named = Named(log_error(f"a listener of {self!r}"))
-        named.feed = feed = self._feed(event_names((name,)), None, "end", named)
+    def _listen(
+        self, name: str, function: Callable[..., Any], slow_reader: SlowReader, *, once: bool
+    ) -> Callable[[], None]:
+        client, log = self._client, log_error(f"a listener of {self!r}")
+        # Whoever has closed the client knows why nothing more comes.
+        named = Named(lambda error: None if client._closed else log(error))
+        named.feed = feed = self._feed(event_names((name,)), None, slow_reader, named)
         return named.listeners.add(function, once=once, emptied=feed.close)
 
     def _feed(
@@ -345,7 +364,7 @@ class ActorHandle(Callee):
             encoding=self._client.encoding if own is None else own,
             slow_reader=SLOW_READERS[slow(slow_reader)],
         )
-        feed = Feed(start, sink)
+        feed = Feed(start, sink, arguments_of(self._cls))
         feed.carrier = subscription(request, feed)
         feed.open()
         return feed

@@ -115,16 +115,22 @@ class Listeners:
         if len(found) == 1:
             found[0].offer(args, done)
             return
-        left = len(found)
-
-        def one_done() -> None:
-            nonlocal left
-            left -= 1
-            if left == 0:
-                done()
-
+        one_done = last_of(len(found), done)
         for listener in found:
             listener.offer(args, one_done)
+
+
+def last_of(count: int, done: Callable[[], None]) -> Callable[[], None]:
+    """What calls `done` when it is called for the last of so many times."""
+    left = count
+
+    def one_done() -> None:
+        nonlocal left
+        left -= 1
+        if left == 0:
+            done()
+
+    return one_done
 
 
 def log_error(what: str) -> Callable[[Exception], None]:
@@ -136,4 +142,4 @@ def log_error(what: str) -> Callable[[Exception], None]:
     return report
 
 
-__all__ = ["Function", "Listener", "Listeners", "log_error"]
+__all__ = ["Function", "Listener", "Listeners", "last_of", "log_error"]

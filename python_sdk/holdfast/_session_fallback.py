@@ -55,6 +55,15 @@ class RpcSubscription:
     async def _run(self) -> None:
         feed = self._feed
         try:
+            await self._read()
+        except grpc.aio.AioRpcError as failed:
+            feed.refused(to_actor_error(failed), None)
+        except HoldfastError as failed:
+            feed.failed(failed)
+
+    async def _read(self) -> None:
+        feed = self._feed
+        try:
             rpc = self._transport.subscribe_events(self._message())
             async for answer in rpc:
                 self._delays = self._transport.backoff()
@@ -67,10 +76,10 @@ class RpcSubscription:
                     await self._drained.wait()
             error = local_error(grpc.StatusCode.UNAVAILABLE, "the subscription has ended")
             feed.refused(to_actor_error(error), None)
-        except grpc.aio.AioRpcError as failed:
-            feed.refused(to_actor_error(failed), None)
-        except HoldfastError as failed:
-            feed.failed(failed)
+        except asyncio.CancelledError:
+            # A channel that is closed cancels what is open on it.
+            self._transport.check_cancelled()
+            raise
 
     def _message(self) -> event_service_pb2.SubscribeEventsRequest:
         request, start = self._request, self._feed.start

@@ -332,11 +332,25 @@ class Actor(Generic[S, C]):
         """A connection to the actor, to be entered with `async with`."""
         self._no_handle("connect")
 
-    def on(self, name: str, function: Callable[..., Any], /) -> Callable[[], None]:
+    def on(
+        self,
+        name: str,
+        function: Callable[..., Any],
+        /,
+        *,
+        slow_reader: SlowReader = "end",
+    ) -> Callable[[], None]:
         """Calls a function with the arguments of each event of a name."""
         self._no_handle("on")
 
-    def once(self, name: str, function: Callable[..., Any], /) -> Callable[[], None]:
+    def once(
+        self,
+        name: str,
+        function: Callable[..., Any],
+        /,
+        *,
+        slow_reader: SlowReader = "end",
+    ) -> Callable[[], None]:
         """Calls a function with the arguments of the next event of a name."""
         self._no_handle("once")
 

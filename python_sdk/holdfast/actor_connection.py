@@ -22,6 +22,7 @@ from typing_extensions import TypeVar
 
 from holdfast._actions import KnownAction, known_actions
 from holdfast._connection_core import ConnectionCore
+from holdfast._events import arguments_of
 from holdfast._handle import ActorHandle, Callee, RemoteAction, event_names, event_start, slow
 from holdfast._transport import Connect
 from holdfast.errors import HoldfastError
@@ -79,16 +80,31 @@ class ActorConnection(Callee, Generic[A]):
         """Disconnect; does nothing again."""
         await self._core.close()
 
-    def on(self, name: str, function: Callable[..., Any], /) -> Callable[[], None]:
+    def on(
+        self,
+        name: str,
+        function: Callable[..., Any],
+        /,
+        *,
+        slow_reader: SlowReader = "end",
+    ) -> Callable[[], None]:
         """Call `function` with the arguments of each event, and each message to this
-        connection, of this name. The first listener of a name subscribes, the last that
-        goes unsubscribes. What this returns removes the listener.
+        connection, of this name; those of an event that the class declares in their types.
+        The first listener of a name subscribes, the last that goes unsubscribes. What this
+        returns removes the listener.
         """
-        return self._core.on(_name(name), function)
+        return self._core.on(_name(name), function, slow(slow_reader))
 
-    def once(self, name: str, function: Callable[..., Any], /) -> Callable[[], None]:
+    def once(
+        self,
+        name: str,
+        function: Callable[..., Any],
+        /,
+        *,
+        slow_reader: SlowReader = "end",
+    ) -> Callable[[], None]:
         """As `on`, for one event."""
-        return self._core.on(_name(name), function, once=True)
+        return self._core.on(_name(name), function, slow(slow_reader), once=True)
 
     def events(
         self,
@@ -110,7 +126,8 @@ class ActorConnection(Callee, Generic[A]):
         return self._core.on_close.add(function)
 
     def on_error(self, function: Callable[[Exception], Any], /) -> Callable[[], None]:
-        """Call with what fails beside calls: a refusal, a listener, EventsTrimmed."""
+        """Call with what fails beside calls: a refusal, a listener, EventsTrimmed, an event
+        that does not fit its declared types (DecodeError)."""
         return self._core.on_error.add(function)
 
     def on_status_change(self, function: Callable[[Status], Any], /) -> Callable[[], None]:
@@ -186,7 +203,8 @@ def connect(handle: ActorHandle, params: Any) -> ActorConnection[Any]:
         namespace=client.namespace, target=handle._target, encoding=encoding, timeout=timeout
     )
     given = options.params if params is None else params
-    core = ConnectionCore(cast("SessionTransport", transport), request, given, timeout)
+    decode = arguments_of(handle._cls)
+    core = ConnectionCore(cast("SessionTransport", transport), request, given, timeout, decode)
     return ActorConnection(handle, core)
 
 

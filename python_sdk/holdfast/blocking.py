@@ -16,6 +16,7 @@ closing an iterator early, as `break` does, ends the streaming action.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, Self, cast, overload
 
@@ -121,14 +122,30 @@ class Handle(Generic[A]):
         connection: from now on or from a number."""
         return subscribe(self._runner, self._handle.events, names, from_sequence, slow_reader)
 
-    def on(self, name: str, function: Callable[..., Any], /) -> Callable[[], None]:
+    def on(
+        self,
+        name: str,
+        function: Callable[..., Any],
+        /,
+        *,
+        slow_reader: SlowReader = "end",
+    ) -> Callable[[], None]:
         """Call `function`, on a thread of its own, with the arguments of each event of this
         name, until what this returns is called. Its errors are logged."""
-        return register_on(self._runner, self._handle.on, name, Threaded()(function))
+        listen = partial(self._handle.on, slow_reader=slow_reader)
+        return register_on(self._runner, listen, name, Threaded()(function))
 
-    def once(self, name: str, function: Callable[..., Any], /) -> Callable[[], None]:
+    def once(
+        self,
+        name: str,
+        function: Callable[..., Any],
+        /,
+        *,
+        slow_reader: SlowReader = "end",
+    ) -> Callable[[], None]:
         """As `on`, for one event."""
-        return register_on(self._runner, self._handle.once, name, Threaded()(function))
+        listen = partial(self._handle.once, slow_reader=slow_reader)
+        return register_on(self._runner, listen, name, Threaded()(function))
 
     def resolve(self) -> str:
         """The actor's id; creates the actor if the handle is from get_or_create.

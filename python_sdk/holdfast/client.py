@@ -85,6 +85,7 @@ class BaseClient:
         names: dict[type, str] | None = None,
     ) -> None:
         self._transport = transport
+        self._closed = False
         # Wire names of classes, shared with whoever gave them.
         self._names: dict[type, str] = {} if names is None else names
         self.namespace: str = namespace
@@ -318,7 +319,6 @@ class Client(BaseClient):
         self._token = _check_token(token)
         self._tls = tls
         self._session = session
-        self._closed = False
         self._grpc: GrpcTransport | None = None
         self._observer: RpcObserver | None = None
 

@@ -7,14 +7,11 @@ every stage, and all kinds are met in turn.
 
 from __future__ import annotations
 
-import os
 import random
 from collections.abc import Iterator
 from typing import NamedTuple
 
 from tests.crash.plan import Kind, Plan, Point, Stage
-
-SEED_VARIABLE = "HOLDFAST_TEST_SEED"
 
 
 class Case(NamedTuple):
@@ -50,12 +47,6 @@ def _cases() -> Iterator[Case]:
 
 
 CASES = tuple(_cases())
-
-
-def run_seed() -> int:
-    """The seed of this run: of the environment, or a new one."""
-    given = os.environ.get(SEED_VARIABLE)
-    return random.SystemRandom().randrange(1_000_000) if given is None else int(given)
 
 
 def chosen(seed: int) -> frozenset[Case]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from examples.live_cursors.app import HEIGHT, NAME_CHARS_MAX, SHAPES_MAX, WIDTH, Canvas
+from examples.live_cursors.app import HEIGHT, NAME_CHARS_MAX, SHAPES_MAX, WIDTH, Canvas, Shape
 from holdfast import ActorError, Client
 from tests.server_process import ROOT, ServerProcess, environment, run, served
 
@@ -58,7 +58,7 @@ async def test_three_see_each_others_cursors_and_shapes(client: Client, own: str
             assert await cursor.get() == ("grace", 0, HEIGHT - 1)
         for shape in shapes:
             (drawn,) = await shape.get()
-            assert drawn == {"x": WIDTH - 1, "y": 2, "mark": "#", "user": "grace"}
+            assert drawn == Shape(WIDTH - 1, 2, "#", "grace")
         assert await guest.painters() == ["ada", "grace"]
         with pytest.raises(ActorError) as caught:
             await guest.move(1, 1)

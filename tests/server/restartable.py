@@ -15,16 +15,17 @@ from tests.server.process import ROOT, clean_environment, free_port
 class RestartableServer:
     """`holdfast-server serve` over one data directory and one port."""
 
-    def __init__(self, registry: str, data: Path) -> None:
+    def __init__(self, registry: str, data: Path, *flags: str) -> None:
         self.address = f"127.0.0.1:{free_port()}"
         self._registry = registry
+        self._flags = flags
         self._data = data
         self._process: asyncio.subprocess.Process | None = None
 
     async def start(self) -> None:
         """Start, and wait until it says that it serves."""
         arguments = ["serve", self._registry, "--data", str(self._data), "--grpc", self.address]
-        arguments += ["--admin", "127.0.0.1:0"]
+        arguments += ["--admin", "127.0.0.1:0", *self._flags]
         self._process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
@@ -56,9 +57,11 @@ class RestartableServer:
 
 
 @asynccontextmanager
-async def server_process(registry: str, data: Path) -> AsyncIterator[RestartableServer]:
+async def server_process(
+    registry: str, data: Path, *flags: str
+) -> AsyncIterator[RestartableServer]:
     """A started server, ended when the block ends."""
-    server = RestartableServer(registry, data)
+    server = RestartableServer(registry, data, *flags)
     await server.start()
     try:
         yield server

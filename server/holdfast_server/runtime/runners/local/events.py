@@ -1,4 +1,5 @@
-"""What `c.broadcast` is told, as the turn emits it: encoded once, and checked."""
+"""What `c.broadcast` and `conn.send` are told, as the turn emits it: encoded once, and
+checked."""
 
 from __future__ import annotations
 
@@ -19,15 +20,21 @@ def emission_of(
     """The event with its arguments as they are now; `spec` is None for an undeclared one."""
     if not isinstance(name, str) or not name:
         raise invalid("name", f"the name of an event is text, not {name!r}")
-    data = payload.encode(list(args), payload.Encoding.MSGPACK)
-    value = Value(Encoding.MSGPACK, data)
+    value = Value(Encoding.MSGPACK, encoded_arguments(spec, args))
     if spec is None:
         return Emission(name, value, ephemeral)
-    try:
-        spec.check(data)
-    except sdk.DecodeError as error:
-        raise _misfit(name, error) from None
     return Emission(name, value, ephemeral or spec.ephemeral, spec.retention_ms)
+
+
+def encoded_arguments(spec: EventSpec | None, args: tuple[Any, ...]) -> bytes:
+    """The arguments in MessagePack, of the types that are declared if any are."""
+    data = payload.encode(list(args), payload.Encoding.MSGPACK)
+    if spec is not None:
+        try:
+            spec.check(data)
+        except sdk.DecodeError as error:
+            raise _misfit(spec.name, error) from None
+    return data
 
 
 def _misfit(name: str, error: sdk.DecodeError) -> HoldfastError:

@@ -44,7 +44,7 @@ from holdfast_server.runtime.runners.local.current import (
     leave_turn,
     passed_on,
 )
-from holdfast_server.runtime.runners.local.events import emission_of
+from holdfast_server.runtime.runners.local.events import emission_of, encoded_arguments
 from holdfast_server.runtime.runners.local.failure import actor_error, in_loop
 from holdfast_server.runtime.runners.local.logs import log_of
 from holdfast_server.runtime.runners.local.schedules import LocalSchedules
@@ -213,7 +213,8 @@ class LocalHost:
         changes = self._turn().connections
         if not isinstance(name, str) or not name:
             raise TypeError("the name of an event is a string with at least one character")
-        data = payload.encode(list(args), payload.Encoding.MSGPACK)
+        # Listeners of a name hear its events and these alike.
+        data = encoded_arguments(self._instance.declared_event(name), args)
         if in_loop():
             changes.send(ref, name, data, ephemeral)
         else:
