@@ -183,6 +183,7 @@ class World:
                 threads=TestThreads(
                     self._time.hub, self._faults, self._config.limits.action_threads_max
                 ),
+                context=life.domain.context,
             ),
             observer=FaultObserver(self._faults, lambda: self._killed(life)),
             listens=self._grpc,
