@@ -186,7 +186,8 @@ def connect(handle: ActorHandle, params: Any) -> ActorConnection[Any]:
         namespace=client.namespace, target=handle._target, encoding=encoding, timeout=timeout
     )
     given = options.params if params is None else params
-    core = ConnectionCore(cast("SessionTransport", transport), request, given, timeout)
+    make: type[ConnectionCore] = getattr(transport, "connection_core", ConnectionCore)
+    core = make(cast("SessionTransport", transport), request, given, timeout)
     return ActorConnection(handle, core)
 
 
