@@ -17,7 +17,7 @@ import grpc
 import grpc.aio
 
 from holdfast._retry import Backoff
-from holdfast._session_link import Link
+from holdfast._session_link import PING_S, Link
 from holdfast._session_streams import Stream, local_error, renewed
 from holdfast._status import to_actor_error
 from holdfast.errors import HoldfastError
@@ -45,8 +45,10 @@ class Session:
         namespace: str,
         backoff: Callable[[], Backoff] = Backoff,
         opened: Callable[[], None] = lambda: None,
+        ping_s: float = PING_S,
     ) -> None:
         self._connect = connect
+        self._ping_s = ping_s
         self._client_id = client_id
         self._namespace = namespace
         self._backoff = backoff
@@ -184,7 +186,7 @@ class Session:
             pass
 
     async def _open_link(self) -> None:
-        link = Link(self._connect(), changed=self._changed, ended=self._ended)
+        link = Link(self._connect(), ping_s=self._ping_s, changed=self._changed, ended=self._ended)
         hello = pb.SessionHello(
             protocol=PROTOCOL,
             namespace=self._namespace,

@@ -45,10 +45,12 @@ class Link:
         self,
         rpc: Any,
         *,
+        ping_s: float,
         changed: Callable[[Link], None],
         ended: Callable[[Link, Exception], None],
     ) -> None:
         self._rpc = rpc
+        self._ping_s = ping_s
         self._loop = asyncio.get_running_loop()
         self._changed = changed
         self._ended = ended
@@ -101,7 +103,7 @@ class Link:
         self._frames.chunk_bytes = welcome.chunk_bytes or self._frames.chunk_bytes
         self._reader = self._loop.create_task(self._read(answers[1:]))
         self._writer = self._loop.create_task(self._write())
-        self._ping = self._loop.call_later(PING_S, self._beat)
+        self._ping = self._loop.call_later(self._ping_s, self._beat)
         return welcome
 
     @property
@@ -303,12 +305,12 @@ class Link:
 
     def _beat(self) -> None:
         if self._ponged < self._pinged:
-            text = f"the server has not answered a ping for {PING_S:g} s"
+            text = f"the server has not answered a ping for {self._ping_s:g} s"
             self.fail(local_error(grpc.StatusCode.UNAVAILABLE, text))
             return
         self._pinged += 1
         self.command(0).ping.number = self._pinged
-        self._ping = self._loop.call_later(PING_S, self._beat)
+        self._ping = self._loop.call_later(self._ping_s, self._beat)
 
 
 __all__ = ["HANDSHAKE_S", "PING_S", "Link"]

@@ -29,6 +29,7 @@ from holdfast._session_calls import (
 )
 from holdfast._session_connections import Peer, SessionConnection
 from holdfast._session_events import SessionSubscription
+from holdfast._session_link import PING_S
 from holdfast._session_streams import Stream
 from holdfast._transport import Call, Connect, Encoded, Reply, Subscribe
 from holdfast.v1 import actor_service_pb2
@@ -45,6 +46,8 @@ class Connected(Protocol):
 
 class SessionTransport(GrpcTransport):
     """See the module."""
+
+    ping_s: float = PING_S
 
     def __init__(self, channel: grpc.aio.Channel, **options: Any) -> None:
         super().__init__(channel, **options)
@@ -63,6 +66,7 @@ class SessionTransport(GrpcTransport):
                 namespace=namespace,
                 backoff=self._backoff,
                 opened=self._session_opened,
+                ping_s=self.ping_s,
             )
         return found
 

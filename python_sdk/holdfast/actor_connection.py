@@ -204,7 +204,8 @@ def connect(handle: ActorHandle, params: Any) -> ActorConnection[Any]:
     )
     given = options.params if params is None else params
     decode = arguments_of(handle._cls)
-    core = ConnectionCore(cast("SessionTransport", transport), request, given, timeout, decode)
+    make: type[ConnectionCore] = getattr(transport, "connection_core", ConnectionCore)
+    core = make(cast("SessionTransport", transport), request, given, timeout, decode)
     return ActorConnection(handle, core)
 
 

@@ -118,13 +118,6 @@ async def test_actors_cannot_move_the_clock() -> None:
         assert "the harness is the test's" in refusal
 
 
-async def test_connections_are_refused() -> None:
-    async with harness(registry) as h:
-        with pytest.raises(HarnessError, match="opens no connections"):
-            async with h.client.get_or_create(Counter, ["a"]).connect():
-                pass
-
-
 async def test_only_grpc_has_an_address() -> None:
     async with harness(registry) as h:
         with pytest.raises(HarnessError, match="grpc=True"):

@@ -9,14 +9,18 @@ itself as far as the awaited call needs.
 from __future__ import annotations
 
 import asyncio
+import math
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from typing import Any, NoReturn, Protocol, TypeVar, cast
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
+from typing import Any, Protocol, TypeVar, cast
 
+from holdfast._feed import Carrier
 from holdfast._grpc import GrpcTransport
 from holdfast._retry import Backoff, Sequence
+from holdfast._session_transport import SessionTransport
 from holdfast.client import Client
-from holdfast.testing.errors import HarnessError
+from holdfast.testing._connections import ClockedCarrier, ClockedCore, ClockedStream
+from holdfast.testing._loop import current_domain
 
 R = TypeVar("R")
 
@@ -24,8 +28,17 @@ R = TypeVar("R")
 class Runs(Protocol):
     """A harness, for its client."""
 
-    async def ready(self) -> Any:
-        """Start the harness if it has not started; the channel to the server."""
+    @property
+    def channel(self) -> Any:
+        """The channel to the server; None before the harness has started."""
+        ...
+
+    def check(self) -> None:
+        """Refuse a harness that has ended, or is another loop's."""
+        ...
+
+    async def ready(self) -> None:
+        """Start the harness if it has not started."""
         ...
 
     def draws(self) -> random.Random:
@@ -42,45 +55,78 @@ class Runs(Protocol):
 
 
 class ClockedTransport:
-    """A GrpcTransport whose calls run in the client's domain."""
+    """A transport whose calls run in the client's domain."""
 
     def __init__(self, runs: Runs) -> None:
-        self._runs = runs
-        self._inner: GrpcTransport | None = None
+        self.runs: Runs = runs
+        self._inner: HarnessTransport | None = None
 
-    def stream(self, call: Any) -> AsyncIterator[Any]:
-        return self._stream(call)
+    def stream(self, call: Any) -> AsyncGenerator[Any, None]:
+        return self._stream("stream", call)
 
-    def subscription(self, request: Any, feed: Any) -> Any:
-        """What carries the events of an actor to a feed, by the test clock."""
-        return _ClockedCarrier(self, request, feed)
+    def iterate_on(self, call: Any, connection: Any) -> AsyncGenerator[Any, None]:
+        """Run a streaming action on a connection."""
+        return self._stream("iterate_on", call, connection)
 
-    def connection(self, *_: Any) -> NoReturn:
-        """There are none: a session is not carried by the harness's channel."""
-        raise HarnessError("the client of a harness opens no connections to actors")
+    def connection_core(
+        self, transport: Any, request: Any, params: Any, timeout: float | None
+    ) -> ClockedCore:
+        """What is behind a connection."""
+        self.runs.check()
+        return ClockedCore(transport, request, params, timeout)
+
+    def connection(self, request: Any, peer: Any) -> ClockedStream:
+        """A connection that is not yet open."""
+        return ClockedStream(self, lambda inner: inner.connection(request, peer))
+
+    def subscription(self, request: Any, feed: Any, connection: Any = None) -> ClockedCarrier:
+        """What carries events to a feed, by the test clock."""
+        if connection is None:
+            return ClockedCarrier(self, lambda inner: inner.subscription(request, feed))
+        return ClockedCarrier(
+            self, lambda inner: inner.subscription(request, feed, connection.made())
+        )
+
+    def holds(self, namespace: str, stream: ClockedStream) -> bool:
+        """Whether a connection is open, or will be."""
+        if self.inner is None:
+            return stream.begun
+        return self.inner.holds(namespace, stream.made())
 
     def inside(self, run: Callable[..., R], *args: Any) -> R:
         """Run a plain function in the client's domain."""
-        return self._runs.inside(run, *args)
+        return self.runs.inside(run, *args)
+
+    async def wait(self, run: Callable[[], Coroutine[Any, Any, R]], what: str) -> R:
+        """The result of a coroutine of the client; the clock moves as it needs."""
+        if current_domain() is not None:
+            return await run()
+        await self.started()
+        return await self.runs.run(run, what)
 
     async def close(self) -> None:
         """The harness ends the server, and with it every call."""
 
+    async def end(self) -> None:
+        """Close the connections."""
+        if self._inner is not None:
+            await self._inner.end_sessions()
+
     def __getattr__(self, name: str) -> Callable[..., Awaitable[Any]]:
         if name.startswith("_") or not asyncio.iscoroutinefunction(
-            getattr(GrpcTransport, name, None)
+            getattr(HarnessTransport, name, None)
         ):
             raise AttributeError(name)
 
         async def run(*args: Any) -> Any:
             inner = await self.started()
-            return await self._runs.run(lambda: getattr(inner, name)(*args), _what(name, args))
+            return await self.runs.run(lambda: getattr(inner, name)(*args), _what(name, args))
 
         return run
 
-    async def _stream(self, call: Any) -> AsyncIterator[Any]:
+    async def _stream(self, name: str, *args: Any) -> AsyncGenerator[Any, None]:
         inner = await self.started()
-        items = inner.stream(call)
+        items = getattr(inner, name)(*args)
         end = object()
 
         async def following() -> Any:
@@ -88,65 +134,54 @@ class ClockedTransport:
 
         try:
             while True:
-                item = await self._runs.run(following, _what("stream", (call,)))
+                item = await self.runs.run(following, _what(name, args))
                 if item is end:
                     return
                 yield item
         finally:
-            await self._runs.run(lambda: _close(items), "closing a stream")
+            await self.runs.run(lambda: _close(items), "closing a stream")
 
-    async def started(self) -> GrpcTransport:
-        """The transport within; starts the harness when it has not started."""
-        channel = await self._runs.ready()
-        if self._inner is None:
-            draws = self._runs.draws()
-            self._inner = GrpcTransport(
+    @property
+    def inner(self) -> HarnessTransport | None:
+        """The transport within; None before the harness has started."""
+        channel = self.runs.channel
+        if self._inner is None and channel is not None:
+            draws = self.runs.draws()
+            self._inner = HarnessTransport(
                 channel,
                 sequence=Sequence(draws.randbytes(16)),
                 backoff=lambda: Backoff(draws.random),
             )
         return self._inner
 
+    async def started(self) -> HarnessTransport:
+        """The transport within; starts the harness when it has not started."""
+        await self.runs.ready()
+        assert self.inner is not None
+        return self.inner
 
-class _ClockedCarrier:
-    """Carries a feed by the client's domain, once the harness has started."""
 
-    def __init__(self, transport: ClockedTransport, request: Any, feed: Any) -> None:
-        self._transport = transport
-        self._request = request
-        self._feed = feed
-        self._carrier: Any = None
-        self._opening: asyncio.Task[None] | None = None
+class HarnessTransport(SessionTransport):
+    """Connections have a session. Calls without one go as RPCs, which faults can hit one
+    by one. Nothing vanishes unseen, so that nothing has to be asked whether it is there."""
 
-    def open(self) -> None:
-        """Subscribe, from where the feed stands."""
-        if self._carrier is not None:
-            self._transport.inside(self._carrier.open)
-        else:
-            self._opening = asyncio.get_running_loop().create_task(self._open())
+    ping_s = math.inf
 
-    def close(self) -> None:
-        """Unsubscribe."""
-        if self._opening is not None:
-            self._opening.cancel()
-        if self._carrier is not None:
-            self._transport.inside(self._carrier.close)
+    def subscription(self, request: Any, feed: Any, connection: Any = None) -> Carrier:
+        if connection is None:
+            return GrpcTransport.subscription(self, request, feed)
+        return super().subscription(request, feed, connection)
 
-    def grant(self, count: int) -> None:
-        """This many bytes were taken."""
-        if self._carrier is not None:
-            self._transport.inside(self._carrier.grant, count)
+    def _beside(self, call: Any) -> bool:
+        return True
 
-    def pause(self) -> float:
-        """Seconds until the next try of what failed for a while."""
-        delay: float = 0.0 if self._carrier is None else self._carrier.pause()
-        return delay
-
-    async def _open(self) -> None:
-        inner = await self._transport.started()
-        self._opening = None
-        self._carrier = self._transport.inside(inner.subscription, self._request, self._feed)
-        self._transport.inside(self._carrier.open)
+    async def end_sessions(self) -> None:
+        """Close the sessions, and with them their connections."""
+        sessions = list(self._by_namespace.values())
+        for session in sessions:
+            session.close()
+        for session in sessions:
+            await session.closed()
 
 
 class HarnessClient(Client):

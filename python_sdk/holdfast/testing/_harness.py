@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Any, Final, Protocol, Self, TypeVar
 
 from holdfast._handle import ActorHandle
+from holdfast.actor_connection import ActorConnection
 from holdfast.events import DeliveredEvent
 from holdfast.registry import Registry, server_entry
 from holdfast.testing._client import ClockedTransport, HarnessClient
@@ -89,7 +90,7 @@ class Harness:
         self._io_wait_s = microseconds(io_wait_s, {}) / 1e6
         self._grpc = grpc
         self._transport = ClockedTransport(self)
-        self._channel: Any = None
+        self.channel: Any = None
         self._ended = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._hub: LoopHub
@@ -149,17 +150,20 @@ class Harness:
     async def events(
         self, actor: Any, *names: str, from_sequence: int | None = None
     ) -> list[DeliveredEvent]:
-        """The events of an actor, told by a handle, of these names or of all.
+        """The events of an actor, told by a handle or a connection, of these names or of all.
 
         The list grows as they come, from now on or from a number; `settle` to have them
-        all. It goes on through crashes, with no event missing and none twice.
+        all. It goes on through crashes, with no event missing and none twice. Those of a
+        connection are what its client may hear.
         """
-        handle = getattr(actor, "_handle", actor)
-        if not isinstance(handle, ActorHandle):
+        source = actor
+        if not isinstance(actor, ActorConnection):
+            source = getattr(actor, "_handle", actor)
+        if not isinstance(source, (ActorHandle, ActorConnection)):
             raise TypeError(f"events takes a handle of an actor, not {type(actor).__name__}")
         await self._usable()
         seen: list[DeliveredEvent] = []
-        items = self.inside(lambda: handle.events(*names, from_sequence=from_sequence))
+        items = self.inside(lambda: source.events(*names, from_sequence=from_sequence))
 
         async def collect() -> None:
             async for event in items:
@@ -249,6 +253,7 @@ class Harness:
         self._check_place()
         self._ended = True
         try:
+            await self.run(self._transport.end, "closing connections")
             await self.run(self._world.stop, "stopping the server")
         finally:
             self._release()
@@ -267,14 +272,18 @@ class Harness:
 
     # For the client
 
-    async def ready(self) -> Any:
-        """The channel to the server; starts the harness when it has not started."""
+    async def ready(self) -> None:
+        """Start the harness when it has not started."""
         if self._loop is None and not self._ended:
             await self._start()
         self._check_place()
         if self._starting is not None and current_domain() is None:
             await asyncio.shield(self._starting)
-        return self._channel
+
+    def check(self) -> None:
+        """Refuse a harness that has ended, or is another loop's."""
+        if self._loop is not None or self._ended:
+            self._check_place()
 
     def inside(self, run: Callable[..., R], *args: Any) -> R:
         """Run a plain function in the client's domain."""
@@ -313,7 +322,7 @@ class Harness:
         self._starting = loop.create_task(self.run(self._world.start, "starting the server"))
         try:
             await asyncio.shield(self._starting)
-            self._channel = self._open_channel()
+            self.channel = self._open_channel()
         except BaseException:
             self._starting.cancel()
             self._ended = True

@@ -114,10 +114,12 @@ class Background:
         if isinstance(awaitable, asyncio.Future):
             return awaitable
         # `run` belongs to no call; what a turn starts carries its trace and its log fields.
-        context = contextvars.Context() if work is Work.RUN else contextvars.copy_context()
+        node = self.activation.node
+        own = work is Work.RUN
+        context = node.environment.context() if own else contextvars.copy_context()
         context.run(self.enter)
         run = awaitable if asyncio.iscoroutine(awaitable) else _awaited(awaitable)
-        return self.activation.node.loop.create_task(run, context=context)
+        return node.loop.create_task(run, context=context)
 
     def awaited(self, task: asyncio.Future[Any]) -> None:
         """Somebody waits for the result of this keep_awake work."""

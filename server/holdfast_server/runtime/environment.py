@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextvars import Context
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -53,7 +54,8 @@ class Environment:
     """Everything injected. `secret_bytes` must be unguessable outside tests.
 
     `stopwatch` is a monotonic clock in seconds that tells microseconds apart, only to
-    measure by: the `time()` of uvloop moves in whole milliseconds.
+    measure by: the `time()` of uvloop moves in whole milliseconds. `context` gives a new
+    context for what belongs to no call, such as a fire.
     """
 
     clock: Clock
@@ -61,3 +63,4 @@ class Environment:
     random: Random
     secret_bytes: Callable[[int], bytes]
     threads: Threads
+    context: Callable[[], Context] = Context

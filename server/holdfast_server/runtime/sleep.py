@@ -11,7 +11,6 @@ the actor has left memory they are refused.
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import logging
 from typing import TYPE_CHECKING
 
@@ -81,7 +80,8 @@ class Sleeper:
         self.state_bytes += leaving
         # It belongs to no call.
         self._under_way[activation] = loop.create_task(
-            self._sleep(activation, background, leaving), context=contextvars.Context()
+            self._sleep(activation, background, leaving),
+            context=self._node.environment.context(),
         )
 
     async def wait(self, activation: Activation, call: Call) -> None:
@@ -158,7 +158,7 @@ class Sleeper:
         """An actor is deleted: its work has the grace time to end, and nobody waits."""
         if background.tasks:
             end = self._node.loop.create_task(
-                self._farewell(background), context=contextvars.Context()
+                self._farewell(background), context=self._node.environment.context()
             )
             self._farewells[end] = background
             end.add_done_callback(self._farewells.pop)
@@ -197,7 +197,7 @@ class Sleeper:
         when that ends, and whether the hook has ended."""
         loop = self._node.loop
         admitted = loop.create_future()
-        context = contextvars.Context()
+        context = self._node.environment.context()
         context.run(background.enter)
         hook = loop.create_task(self._hook(activation, admitted), context=context)
         try:

@@ -7,14 +7,13 @@ what came due during an outage is worked off at that pace. `_cursor` is how far 
 index has been handed to lanes: what lies before it is in one, or is not there.
 
 A due time is wall clock and a loop timer is not: `_arm` is the one place where the one
-becomes the other. It looks again after `timer_clock_check_s` at the latest, so that a
-clock that is put forward is noticed. Put back, it delays what is due by as much.
+becomes the other. Beside it the clock is looked at every `timer_clock_check_s`, so that
+one that is put forward is noticed. Put back, it delays what is due by as much.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import logging
 from collections import deque
 from typing import TYPE_CHECKING
@@ -35,6 +34,7 @@ from holdfast_server.core.trace import TraceContext
 from holdfast_server.core.values import Value
 from holdfast_server.runtime import expiry
 from holdfast_server.runtime.agenda import ActorRows, Agenda, cadence_of
+from holdfast_server.runtime.environment import housekeeping
 from holdfast_server.runtime.fire import Fire, error_text, policy_of
 from holdfast_server.store import keys
 from holdfast_server.store.api import Batch
@@ -48,6 +48,8 @@ log = logging.getLogger("holdfast.timers")
 # The schedule has gone meanwhile, with its actor or alone: nothing is left to do.
 _GONE = frozenset((errors.ACTOR_NOT_FOUND.reason, errors.SCHEDULE_CANCELLED.reason))
 _PAUSE_S = 0.2
+# No loop is asked to wait longer at once.
+_AHEAD_MAX_S = 86_400.0
 # Between two tries at what nobody expects, such as a corrupt record.
 _TROUBLE_S = 5.0
 _PAGE = 64
@@ -82,6 +84,8 @@ class Timers:
         self._start, self._end = keys.kind_range(keys.Kind.TIMER)
         self._cursor = self._start
         self._timer: asyncio.TimerHandle | None = None
+        # The next look at the clock, where the timer is further away.
+        self._clock_check: asyncio.TimerHandle | None = None
         # The due time that the loop's timer stands for; None while none is set.
         self._armed_ms: int | None = None
         self._looking = False
@@ -183,7 +187,7 @@ class Timers:
                 return False
             lane = self._lanes[actor_id] = _Lane(actor_id)
             # Whoever wakes the timers, a fire is nobody's.
-            run, own = self._run(lane), contextvars.Context()
+            run, own = self._run(lane), self._node.environment.context()
             lane.task = self._node.loop.create_task(run, context=own)
         if key in lane.keys:
             return True
@@ -196,15 +200,23 @@ class Timers:
 
     def _arm(self, due_ms: int) -> None:
         node = self._node
-        left_s = (due_ms - node.environment.clock.now_ms()) / 1000
-        wait_s = min(max(left_s, 0.0), node.limits.timer_clock_check_s)
+        left_s = max((due_ms - node.environment.clock.now_ms()) / 1000, 0.0)
         self._armed_ms = due_ms
-        self._timer = node.loop.call_later(wait_s, self._look)
+        self._timer = node.loop.call_later(min(left_s, _AHEAD_MAX_S), self._look)
+        check_s = node.limits.timer_clock_check_s
+        if left_s > check_s:
+            self._clock_check = node.loop.call_later(check_s, self._look_at_clock)
+
+    @housekeeping
+    def _look_at_clock(self) -> None:
+        """A clock that was put forward has made due what the loop's timer still waits for."""
+        self._look()
 
     def _disarm(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = self._armed_ms = None
+        for timer in (self._timer, self._clock_check):
+            if timer is not None:
+                timer.cancel()
+        self._timer = self._clock_check = self._armed_ms = None
 
     # Firing
 

@@ -15,6 +15,7 @@ from typing import Any, Final, NoReturn
 import grpc
 import grpc.aio
 
+from holdfast_server.testing.duplex import Pipe, SessionFaults
 from holdfast_server.testing.wire import Server, Wire
 
 _EMPTY: Final = grpc.aio.Metadata()
@@ -107,7 +108,7 @@ class _Rpc:
         self, channel: InProcessChannel, server: Server, timeout: float | None, metadata: Metadata
     ) -> None:
         loop = asyncio.get_running_loop()
-        self._loop = loop
+        self.loop = loop
         self._server = server
         self.ended: asyncio.Future[grpc.aio.AioRpcError | None] = loop.create_future()
         self._tasks: list[asyncio.Task[None]] = []
@@ -121,7 +122,7 @@ class _Rpc:
 
     def run(self, serving: Any) -> asyncio.Task[None]:
         """Run a handler in the server's domain."""
-        task: asyncio.Task[None] = self._loop.create_task(
+        task: asyncio.Task[None] = self.loop.create_task(
             serving, context=self._server.domain.context()
         )
         self._tasks.append(task)
@@ -183,11 +184,102 @@ class StreamCall:
         return True
 
 
+class _DuplexContext(_Context):
+    """That of a handler which reads and writes by it."""
+
+    def __init__(self, rpc: _Duplex, metadata: Metadata) -> None:
+        super().__init__(rpc.loop, None, metadata)
+        self._rpc = rpc
+        self.deserialize: Any = None
+        self.serialize: Any = None
+
+    async def read(self) -> Any:
+        data = await self._rpc.up.get()
+        return grpc.aio.EOF if data is None else self.deserialize(data)
+
+    async def write(self, message: Any) -> None:
+        if self._rpc.faults.answers(message):
+            why = "the connection broke before the answer came: injected"
+            self._rpc.end(broken(why), cancel=True)
+        try:
+            await self._rpc.down.put(self.serialize(message))
+        except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+            # Nobody reads it; whoever ended the RPC cancels its handler.
+            await self._rpc.loop.create_future()
+
+
+class _Duplex(_Rpc):
+    """An RPC whose both sides send as they like."""
+
+    def __init__(
+        self, channel: InProcessChannel, server: Server, timeout: float | None, metadata: Metadata
+    ) -> None:
+        super().__init__(channel, server, timeout, metadata)
+        self.up = Pipe()
+        self.down = Pipe()
+        self.faults = SessionFaults(channel.wire)
+        self.duplex = _DuplexContext(self, metadata)
+        self.context = self.duplex
+
+    async def serve(self, method: str) -> None:
+        """The handler, from its beginning to its end."""
+        try:
+            handler = self._server.handler(method)
+            if handler is None or handler.stream_stream is None:
+                await self.context.abort(grpc.StatusCode.UNIMPLEMENTED, "Method not found!")
+            self.duplex.deserialize = handler.request_deserializer
+            self.duplex.serialize = handler.response_serializer
+            await handler.stream_stream(None, self.duplex)
+        except BaseException as error:
+            self.end(self.failed(error))
+            if isinstance(error, asyncio.CancelledError):
+                raise
+        else:
+            self.end(None)
+
+    def end(self, error: grpc.aio.AioRpcError | None, cancel: bool = False) -> None:
+        super().end(error, cancel)
+        self.up.close(error)
+        self.down.close(error)
+
+
+class DuplexCall:
+    """A bidirectional RPC under way: `write`, `read` until EOF, `cancel`."""
+
+    def __init__(self, method: str, rpc: _Duplex | None, serialize: Any, deserialize: Any) -> None:
+        self._rpc = rpc
+        self._serialize = serialize
+        self._deserialize = deserialize
+        if rpc is not None:
+            rpc.run(rpc.serve(method))
+
+    async def write(self, message: Any) -> None:
+        rpc = self._begun()
+        if rpc.faults.commands(message):
+            rpc.end(broken("the connection broke before the call was sent: injected"), True)
+        await rpc.up.put(self._serialize(message))
+
+    async def read(self) -> Any:
+        data = await self._begun().down.get()
+        return grpc.aio.EOF if data is None else self._deserialize(data)
+
+    def cancel(self) -> bool:
+        if self._rpc is None or self._rpc.ended.done():
+            return False
+        self._rpc.end(failure(grpc.StatusCode.CANCELLED, "Locally cancelled"), True)
+        return True
+
+    def _begun(self) -> _Duplex:
+        if self._rpc is None:
+            raise broken("failed to connect: the server is down")
+        return self._rpc
+
+
 class InProcessChannel:
     """A grpc.aio.Channel whose other end is whatever server runs."""
 
     def __init__(self, wire: Wire) -> None:
-        self._wire = wire
+        self.wire = wire
 
     def unary_unary(
         self,
@@ -230,11 +322,22 @@ class InProcessChannel:
     def stream_unary(self, method: str, *_: Any, **__: Any) -> Any:
         return _unsupported(method)
 
-    def stream_stream(self, method: str, *_: Any, **__: Any) -> Any:
-        return _unsupported(method)
+    def stream_stream(
+        self,
+        method: str,
+        request_serializer: Any = None,
+        response_deserializer: Any = None,
+        **_: Any,
+    ) -> Callable[..., DuplexCall]:
+        def call(*, metadata: Any = (), timeout: float | None = None) -> DuplexCall:
+            server = self.wire.server
+            rpc = _Duplex(self, server, timeout, tuple(metadata or ())) if server else None
+            return DuplexCall(method, rpc, request_serializer, response_deserializer)
+
+        return call
 
     def get_state(self, try_to_connect: bool = False) -> grpc.ChannelConnectivity:
-        up = self._wire.server is not None
+        up = self.wire.server is not None
         return grpc.ChannelConnectivity.READY if up else grpc.ChannelConnectivity.IDLE
 
     async def close(self, grace: float | None = None) -> None:
@@ -242,10 +345,10 @@ class InProcessChannel:
 
     def _begin(self, method: str, data: bytes) -> Server:
         """The server that takes this RPC."""
-        server = self._wire.server
+        server = self.wire.server
         if server is None:
             raise broken("failed to connect: the server is down")
-        if self._wire.take("drop_call", method, data):
+        if self.wire.take("drop_call", method, data):
             raise broken("the connection broke before the call was sent: injected")
         if len(data) > server.message_bytes_max:
             raise failure(
@@ -267,7 +370,7 @@ class InProcessChannel:
         rpc = _Rpc(self, server, timeout, metadata)
         contexts.append(rpc.context)
         answers: list[bytes] = []
-        copies = 2 if self._wire.take("duplicate_call", method, data) else 1
+        copies = 2 if self.wire.take("duplicate_call", method, data) else 1
         left = copies
 
         async def serve(context: _Context) -> None:
@@ -299,7 +402,7 @@ class InProcessChannel:
     def _answered(
         self, method: str, data: bytes, answers: list[bytes], error: grpc.aio.AioRpcError | None
     ) -> grpc.aio.AioRpcError | None:
-        if self._wire.take("drop_reply", method, data):
+        if self.wire.take("drop_reply", method, data):
             return broken("the connection broke before the answer came: injected")
         if error is None and len(answers[-1]) > _ANSWER_BYTES_MAX:
             return failure(

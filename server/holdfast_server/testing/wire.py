@@ -70,6 +70,14 @@ class Server:
         self.rpcs: dict[int, Ending] = {}
 
 
+class Subject(NamedTuple):
+    """What a call is for, as faults name it."""
+
+    name: str
+    key: tuple[str, ...]
+    action: str
+
+
 class Wire:
     """The server that runs now, and the faults of the way to it."""
 
@@ -81,21 +89,25 @@ class Wire:
         """Whether a fault of this kind happens to this request."""
         if not self._faults.any_of(kind):
             return False
-        name, key, action = self._subject(method, data)
-        return action != "" and self._faults.take(kind, name, key, action) is not None
+        return self.hits(kind, self._subject(method, data))
 
-    def _subject(self, method: str, data: bytes) -> tuple[str, tuple[str, ...], str]:
+    def hits(self, kind: str, subject: Subject) -> bool:
+        """Whether a fault of this kind happens to this call."""
+        return subject.action != "" and self._faults.take(kind, *subject) is not None
+
+    def _subject(self, method: str, data: bytes) -> Subject:
         """Actor and action of a request; no action for one that is for no actor."""
         found = _REQUESTS.get(method.removeprefix(_ACTOR_SERVICE))
         if found is None or not method.startswith(_ACTOR_SERVICE):
-            return "", (), ""
+            return Subject("", (), "")
         request = found[0].FromString(data)
         action = found[1] or request.action
         if not hasattr(request, "target"):
-            return request.actor.name, tuple(request.actor.key), action
-        return *self._target(request.namespace, request.target), action
+            return Subject(request.actor.name, tuple(request.actor.key), action)
+        return Subject(*self.target(request.namespace, request.target), action)
 
-    def _target(self, namespace: str, target: actor_pb2.ActorTarget) -> tuple[str, tuple[str, ...]]:
+    def target(self, namespace: str, target: actor_pb2.ActorTarget) -> tuple[str, tuple[str, ...]]:
+        """Name and key of the actor that a request names."""
         which = target.WhichOneof("target")
         if which != "actor_id":
             actor = target.get if which == "get" else target.get_or_create

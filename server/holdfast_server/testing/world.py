@@ -41,6 +41,8 @@ from holdfast_server.testing.wire import Handlers, Wire
 from holdfast_server.testing.wire import Server as WireServer
 
 STORES = ("memory", "rocksdb")
+# The longest time that a setting may have.
+_NEVER_S = 10 * 365 * 86_400
 # Settings of what a harness has not: ports, callers to tell apart, the process.
 _NOT_HERE = frozenset(
     {
@@ -183,6 +185,7 @@ class World:
                 threads=TestThreads(
                     self._time.hub, self._faults, self._config.limits.action_threads_max
                 ),
+                context=life.domain.context,
             ),
             observer=FaultObserver(self._faults, lambda: self._killed(life)),
             listens=self._grpc,
@@ -279,7 +282,10 @@ def _config(registry: Registry, settings: dict[str, Any], store: str, grpc: bool
     own = {name: value for name, value in registry.config.items() if name not in _NOT_HERE}
     own.pop("data", None)
     listening = {"grpc": "127.0.0.1:0", "admin": "off"} if grpc else {}
-    return load({}, **{"commit_wait_s": 0.0, **own, **settings, **listening})
+    # A client of the harness does not ping, since it cannot vanish unseen; and the watchdog
+    # compares its thread with the loop's time.
+    defaults = {"commit_wait_s": 0.0, "session_idle_s": _NEVER_S, "loop_block_warn_s": 0.0}
+    return load({}, **{**defaults, **own, **settings, **listening})
 
 
 def open_world(

@@ -32,6 +32,7 @@ from holdfast_server.rpc.session.outbox import Outbox
 from holdfast_server.rpc.session.streams import OPENING, Kind, Stream, Streams, protocol_error
 from holdfast_server.rpc.session.subscriptions import SubscriptionStream
 from holdfast_server.rpc.session.terms import Terms, call_of, connect_of, subscribe_of
+from holdfast_server.runtime.environment import housekeeping
 
 if TYPE_CHECKING:
     from holdfast_server.core.events import Cursor
@@ -379,6 +380,7 @@ class Session:
         for stream in self.streams:
             stream.streams_end()
 
+    @housekeeping
     def _watch(self) -> None:
         """End a session whose client is silent, or takes nothing."""
         loop, limits = self.shared.node.loop, self.shared.limits
