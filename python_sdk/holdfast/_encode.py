@@ -48,6 +48,17 @@ def encode(value: Any, encoding: int) -> bytes:
         raise _located(value, error, lambda part: _written(part, encoding)) from error
 
 
+def encode_event(args: list[Any]) -> tuple[int, bytes]:
+    """Encodes the arguments of an event or message as they are stored.
+
+    In MessagePack, or as JavaScript reads them where that says more. Raises EncodeError.
+    """
+    data = encode(args, _MSGPACK)
+    if _to_javascript.says_more(args):
+        return _JAVASCRIPT, encode(args, _JAVASCRIPT)
+    return _MSGPACK, data
+
+
 def enc_hook(value: Any) -> Any:
     """What msgspec cannot encode by itself: pydantic models, and subclasses of plain types."""
     kind = type(value)
@@ -242,4 +253,4 @@ def _lower_leaf(value: Any, encoding: int) -> Any:
     return value
 
 
-__all__ = ["enc_hook", "encode"]
+__all__ = ["enc_hook", "encode", "encode_event"]

@@ -1,7 +1,7 @@
 """CBOR as JavaScript's clients write it, to values.
 
-JavaScript has one kind of number and writes larger integers as floats, so a float without
-a fraction is read as an integer.
+JavaScript has one kind of number, and writes integers of more than 32 bits as floats. So a
+float that could be one of these is read as an integer.
 
 Invariants: whatever `_to_javascript` writes is read; without `marked` there are no types
 but those of the table of payloads; what is refused is named by path.
@@ -25,6 +25,10 @@ from holdfast.bigint import BigInt
 
 DEPTH_MAX: Final = 400
 """How deep values may be nested, where the caller sets no other limit."""
+
+# Integers outside of these are written as floats.
+INT32_MIN: Final = -(2**31)
+UINT32_MAX: Final = 2**32 - 1
 
 TAG_TEXT_DATE: Final = 0
 TAG_DATE: Final = 1
@@ -204,7 +208,9 @@ class _Reading:
 
 
 def _number(value: float) -> int | float:
-    return int(value) if value.is_integer() and -NUMBER_MAX <= value <= NUMBER_MAX else value
+    if INT32_MIN <= value <= UINT32_MAX or not -NUMBER_MAX <= value <= NUMBER_MAX:
+        return value
+    return int(value) if value.is_integer() else value
 
 
 def _bytes(item: Any, what: str) -> bytes:
@@ -245,18 +251,19 @@ def _typed_array(code: str, data: bytes) -> list[int] | list[float]:
     size = struct.calcsize(f"<{code}")
     if len(data) % size:
         raise Refused(f"a typed array of {size}-byte items has {len(data)} bytes")
-    items = struct.unpack(f"<{len(data) // size}{code}", data)
-    return [_number(item) if type(item) is float else item for item in items]
+    return list(struct.unpack(f"<{len(data) // size}{code}", data))
 
 
 __all__ = [
     "DEPTH_MAX",
+    "INT32_MIN",
     "TAG_BIGNUM",
     "TAG_BYTES",
     "TAG_DATE",
     "TAG_MAP",
     "TAG_NEGATIVE_BIGNUM",
     "TAG_SET",
+    "UINT32_MAX",
     "UNDEFINED",
     "MapItems",
     "SetItems",

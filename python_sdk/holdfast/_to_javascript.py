@@ -24,20 +24,20 @@ import msgspec
 from holdfast import _cbor
 from holdfast._encoding import NUMBER_MAX, Refused
 from holdfast._from_javascript import (
+    INT32_MIN,
     TAG_BIGNUM,
     TAG_BYTES,
     TAG_DATE,
     TAG_MAP,
     TAG_NEGATIVE_BIGNUM,
     TAG_SET,
+    UINT32_MAX,
     MapItems,
     SetItems,
 )
-from holdfast._walk import complete, is_pydantic, step
+from holdfast._walk import children, complete, is_pydantic, step
 from holdfast.bigint import BigInt
 
-_INT32_MIN: Final = -(2**31)
-_UINT32_MAX: Final = 2**32 - 1
 _PLAIN_DEPTH_MAX: Final = 32
 # Well below what readers take, who count tags too.
 _DEPTH_MAX: Final = 150
@@ -65,7 +65,7 @@ def _is_plain(value: Any, depth: int) -> bool:
     if kind is str or kind is bool or value is None:
         return True
     if kind is int:
-        return bool(_INT32_MIN <= value <= _UINT32_MAX)
+        return bool(INT32_MIN <= value <= UINT32_MAX)
     if kind is float:
         return bool(value - value == 0.0)  # not for infinities, nor for NaN
     if depth >= _PLAIN_DEPTH_MAX:
@@ -75,6 +75,22 @@ def _is_plain(value: Any, depth: int) -> bool:
     if kind is dict:
         return all(type(key) is str and _is_plain(item, depth + 1) for key, item in value.items())
     return False
+
+
+def says_more(value: Any) -> bool:
+    """Whether MessagePack would tell JavaScript less: of bigints, and of sets."""
+    kind = type(value)
+    if kind is str or kind is float or kind is bool or kind is bytes or value is None:
+        return False
+    if kind is int:
+        return not -(2**63) <= value < 2**64
+    if kind is list:
+        return any(map(says_more, value))
+    if kind is dict:
+        return any(map(says_more, value.values()))
+    if isinstance(value, (BigInt, set, frozenset)):
+        return True
+    return any(says_more(part) for _, part in children(value))
 
 
 class _Writing:
@@ -107,7 +123,7 @@ class _Writing:
         return self._leaf(value, depth)
 
     def _integer(self, value: int) -> int | float:
-        if _INT32_MIN <= value <= _UINT32_MAX or not -NUMBER_MAX <= value <= NUMBER_MAX:
+        if INT32_MIN <= value <= UINT32_MAX or not -NUMBER_MAX <= value <= NUMBER_MAX:
             return value
         return float(value)
 
@@ -179,7 +195,7 @@ class _Writing:
             raise Refused("a datetime without a zone cannot be encoded")
         since = value - _EPOCH
         whole, rest = divmod(since, _SECOND)
-        whole_ok = not rest and 0 <= whole <= _UINT32_MAX
+        whole_ok = not rest and 0 <= whole <= UINT32_MAX
         return self._tag(TAG_DATE, whole if whole_ok else since / _SECOND)
 
     def _parts(self, value: Any) -> Any:
@@ -203,4 +219,4 @@ class _Writing:
         return msgspec.to_builtins(value, builtin_types=_KEPT, enc_hook=self._hook)
 
 
-__all__ = ["dumps"]
+__all__ = ["dumps", "says_more"]

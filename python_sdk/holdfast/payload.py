@@ -18,7 +18,7 @@ import msgspec
 from msgspec import inspect as mi
 
 from holdfast import _cbor, _from_javascript
-from holdfast._encode import enc_hook, encode
+from holdfast._encode import enc_hook, encode, encode_event
 from holdfast._encoding import NUMBER_MAX, Encoding, Refused
 from holdfast._walk import children, complete, contains, is_pydantic, leaves_defaults
 from holdfast.bigint import BigInt
@@ -307,5 +307,6 @@ __all__ = [
     "decoder",
     "enc_hook",
     "encode",
+    "encode_event",
     "untyped",
 ]

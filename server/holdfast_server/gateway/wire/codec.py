@@ -83,6 +83,12 @@ class Codec(ABC):
             raise WireError(f"{len(data)} bytes; at most {limit}", limit=limit)
         return data
 
+    def _check_binary(self, frame: bytes | str) -> bytes:
+        """The bytes of a binary frame that is not too long."""
+        if isinstance(frame, str):
+            raise WireError(f"a text frame; those of {self.name} are binary")
+        return self._check_size(frame)
+
     def _check_name(self, name: str, field: str) -> str:
         limit = self.limits.name_bytes_max
         size = len(name.encode("utf-8", "surrogatepass"))

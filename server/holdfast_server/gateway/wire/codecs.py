@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from holdfast_server.gateway.wire.bare_codec import BareCodec
+from holdfast_server.gateway.wire.cbor_codec import CborCodec
 from holdfast_server.gateway.wire.codec import Codec
 from holdfast_server.gateway.wire.errors import WireError
-from holdfast_server.gateway.wire.json import JsonCodec
+from holdfast_server.gateway.wire.json_codec import JsonCodec
 from holdfast_server.gateway.wire.limits import DEFAULT_LIMITS, WireLimits
 
-CODECS: Final[Mapping[str, type[Codec]]] = {codec.name: codec for codec in (JsonCodec,)}
+CODECS: Final[Mapping[str, type[Codec]]] = {
+    codec.name: codec for codec in (JsonCodec, CborCodec, BareCodec)
+}
 
 
 def codec_for(

@@ -12,6 +12,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, Final
 
@@ -33,51 +34,40 @@ UNDEFINED_TAG: Final = "$Undefined"
 _INTEGER: Final = re.compile(r"-?[0-9]{1,2466}")
 
 
-def revive(value: Any, field: str, depth: int) -> Any:
+def looks_like_tag(items: list[Any]) -> bool:
+    """Whether an array is a tag or has to be escaped."""
+    return len(items) == 2 and type(items[0]) is str and items[0][:1] == "$"
+
+
+def revive(value: Any, field: str, depth: int, *, strict: bool = True) -> Any:
     """The value that a tree with tags stands for; UNDEFINED for `undefined` itself.
 
-    `field` is where the tree stands, `depth` how deep it may be nested; raises WireError.
+    `field` is where the tree stands, `depth` how deep it may be nested. Raises WireError,
+    where `strict` also for a tag that is none: else it is an array.
     """
     kind = type(value)
-    if kind is list:
-        _check_depth(depth, field)
-        if len(value) == 2 and type(value[0]) is str and value[0][:1] == "$":
-            return _revive_tag(value[0], value[1], field, depth)
-        return [
-            settle(revive(item, f"{field}[{index}]", depth - 1)) for index, item in enumerate(value)
-        ]
-    if kind is dict:
-        _check_depth(depth, field)
-        result = {}
-        for key, item in value.items():
-            revived = revive(item, field + step(key), depth - 1)
-            if revived is not UNDEFINED:
-                result[key] = revived
-        return result
-    return value
-
-
-def _check_depth(depth: int, field: str) -> None:
+    if kind is not list and kind is not dict:
+        return value
     if depth <= 0:
         raise WireError("nested too deeply", field=field[:100])
 
+    def inner(item: Any, place: str) -> Any:
+        return revive(item, field + place, depth - 1, strict=strict)
 
-def _revive_tag(tag: str, value: Any, field: str, depth: int) -> Any:
-    if tag == BIGINT:
-        return _integer(value, field)
-    if tag in (BYTES, BUFFER):
-        return _bytes(value, tag, field)
-    if tag == UNDEFINED_TAG:
-        return UNDEFINED
-    if tag == SET:
-        if type(value) is not list:
-            raise WireError(f"{SET} holds an array", field=field)
-        return [
-            settle(revive(item, f"{field}[{index}]", depth - 1)) for index, item in enumerate(value)
-        ]
-    if tag.startswith("$$"):
-        return [tag[1:], settle(revive(value, f"{field}[1]", depth - 1))]
-    raise WireError(f"unknown tag {tag[:32]!r}", field=field)
+    if kind is dict:
+        revived = ((key, inner(item, step(key))) for key, item in value.items())
+        return {key: item for key, item in revived if item is not UNDEFINED}
+    if looks_like_tag(value):
+        tag, held = value
+        if tag == SET and type(held) is list:
+            return [settle(inner(item, f"[{index}]")) for index, item in enumerate(held)]
+        if tag.startswith("$$"):
+            return [tag[1:], settle(inner(held, "[1]"))]
+        if tag in _LEAVES:
+            return _LEAVES[tag](held, field)
+        if strict:
+            raise WireError(f"unknown tag {tag[:32]!r}", field=field)
+    return [settle(inner(item, f"[{index}]")) for index, item in enumerate(value)]
 
 
 def _integer(value: Any, field: str) -> int:
@@ -88,13 +78,25 @@ def _integer(value: Any, field: str) -> int:
     raise WireError(f"{BIGINT} holds a decimal number as text", field=field)
 
 
-def _bytes(value: Any, tag: str, field: str) -> bytes:
+def _bytes(value: Any, field: str) -> bytes:
     if type(value) is str:
         try:
             return base64.b64decode(value, validate=True)
         except (binascii.Error, ValueError):
             pass
-    raise WireError(f"{tag} holds base64", field=field)
+    raise WireError("a tag of bytes holds base64", field=field)
+
+
+def _undefined(value: Any, field: str) -> Any:
+    return UNDEFINED
+
+
+_LEAVES: Final[Mapping[str, Callable[[Any, str], Any]]] = {
+    BIGINT: _integer,
+    BYTES: _bytes,
+    BUFFER: _bytes,
+    UNDEFINED_TAG: _undefined,
+}
 
 
 def tag(value: Any, *, sets: bool) -> Any:
@@ -123,9 +125,7 @@ def tag(value: Any, *, sets: bool) -> Any:
 
 def escape(items: list[Any]) -> list[Any]:
     """An array that looks like a tag, as it is told from one."""
-    if len(items) == 2 and type(items[0]) is str and items[0][:1] == "$":
-        return ["$" + items[0], items[1]]
-    return items
+    return ["$" + items[0], items[1]] if looks_like_tag(items) else items
 
 
 def escape_all(value: Any) -> Any:
@@ -151,4 +151,4 @@ def _name(key: Any) -> str:
     return str(int(key))
 
 
-__all__ = ["BIGINT", "escape", "escape_all", "revive", "tag"]
+__all__ = ["BIGINT", "escape", "escape_all", "looks_like_tag", "revive", "tag"]

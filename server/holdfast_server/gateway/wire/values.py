@@ -8,6 +8,7 @@ rule, and then goes as it is into the frames of clients that read CBOR.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any, Final
 
 import msgspec
@@ -20,7 +21,7 @@ from holdfast._from_javascript import UNDEFINED, decode, loads, read, settle
 from holdfast_server.core.values import Encoding, Value
 from holdfast_server.gateway.wire.errors import WireError
 from holdfast_server.gateway.wire.limits import WireLimits
-from holdfast_server.gateway.wire.tags import escape_all, revive, tag
+from holdfast_server.gateway.wire.tags import escape_all, looks_like_tag, revive, tag
 
 NO_ARGUMENTS: Final = Value(Encoding.JSON, b"[]")
 NULL: Final = Value(Encoding.JSON, b"null")
@@ -40,7 +41,10 @@ def arguments_in_json(data: bytes, field: str, limits: WireLimits) -> Value:
     """Arguments as JSON wrote them."""
     if data[:1] == b"[" and _JSON_TAG not in data:
         return Value(Encoding.JSON, data)
-    return _packed(_arguments(revive(parse_json(data, field), field, limits.depth_max)))
+    depth = limits.depth_max
+    return _packed_each(
+        parse_json(data, field), field, lambda item, place: revive(item, place, depth)
+    )
 
 
 def arguments_in_cbor(data: bytes, field: str, tagged: bool, limits: WireLimits) -> Value:
@@ -48,16 +52,24 @@ def arguments_in_cbor(data: bytes, field: str, tagged: bool, limits: WireLimits)
     plain = data[:1] and data[0] >> 5 == 4 and not data.endswith(_CBOR_UNDEFINED)
     if plain and not (tagged and _CBOR_TAG.search(data)):
         return Value(Encoding.JAVASCRIPT, data)
-    return arguments_of_items(parse_cbor(data, field, limits), field, tagged, limits)
+    items = parse_cbor(data, field, limits)
+    return arguments_of_items(items, field, limits, tagged=tagged)
 
 
-def arguments_of_items(items: Any, field: str, tagged: bool, limits: WireLimits) -> Value:
+def arguments_of_items(
+    items: Any, field: str, limits: WireLimits, *, tagged: bool = False
+) -> Value:
     """Arguments that were part of a frame of CBOR, as `parse_cbor` gave them."""
-    if type(items) in (list, tuple):
-        listed = [item_value(item, f"{field}[{i}]", tagged, limits) for i, item in enumerate(items)]
-    else:
-        listed = item_value(items, field, tagged, limits)
-    return _packed(_arguments(listed))
+    return _packed_each(
+        items, field, lambda item, place: item_value(item, place, limits, tagged=tagged)
+    )
+
+
+def _packed_each(items: Any, field: str, take: Callable[[Any, str], Any]) -> Value:
+    # An array of arguments that looks like a tag was escaped as one.
+    if type(items) is list and not looks_like_tag(items):
+        return packed(_arguments([take(item, f"{field}[{i}]") for i, item in enumerate(items)]))
+    return packed(_arguments(take(items, field)))
 
 
 def _arguments(tree: Any) -> list[Any]:
@@ -78,18 +90,31 @@ def value_in_json(data: bytes, field: str, limits: WireLimits) -> Value:
     """One value as JSON wrote it."""
     if _JSON_TAG not in data:
         return Value(Encoding.JSON, data)
-    return _packed(settle(revive(parse_json(data, field), field, limits.depth_max)))
+    return packed(settle(revive(parse_json(data, field), field, limits.depth_max)))
 
 
 def value_in_cbor(data: bytes, field: str, tagged: bool, limits: WireLimits) -> Value:
     """One value as CBOR wrote it."""
     if not tagged or not _CBOR_TAG.search(data):
         return Value(Encoding.JAVASCRIPT, data)
-    return _packed(settle(item_value(parse_cbor(data, field, limits), field, tagged, limits)))
+    items = parse_cbor(data, field, limits)
+    return packed(settle(item_value(items, field, limits, tagged=tagged)))
 
 
-def item_value(item: Any, field: str, tagged: bool, limits: WireLimits) -> Any:
-    """The tree of one part of a frame of CBOR."""
+def input_in_cbor(data: bytes, field: str, limits: WireLimits) -> Value:
+    """An input as CBOR wrote it.
+
+    Whether its client tags values is not known here, so what is no tag is an array.
+    """
+    items = parse_cbor(data, field, limits)
+    if not _CBOR_TAG.search(data):
+        return Value(Encoding.JAVASCRIPT, data)
+    value = item_value(items, field, limits)
+    return packed(settle(revive(value, field, limits.depth_max, strict=False)))
+
+
+def item_value(item: Any, field: str, limits: WireLimits, *, tagged: bool = False) -> Any:
+    """The tree of one part of a frame of CBOR; UNDEFINED for `undefined` itself."""
     try:
         value = read(item)
     except Refused as refused:
@@ -97,13 +122,22 @@ def item_value(item: Any, field: str, tagged: bool, limits: WireLimits) -> Any:
     return revive(value, field, limits.depth_max) if tagged else value
 
 
-def _packed(tree: Any) -> Value:
+def packed(tree: Any) -> Value:
+    """A tree as the runtime takes it."""
     try:
         return Value(Encoding.MSGPACK, msgspec.msgpack.encode(tree))
     except OverflowError:  # an integer of more than 64 bits
         return Value(Encoding.CBOR, dump_cbor(tree))
     except (TypeError, ValueError) as error:
         raise WireError(str(error)) from None
+
+
+def or_refused(take: Callable[[], Value]) -> tuple[Value, WireError | None]:
+    """What a client's value is as a Value, or why it cannot be one."""
+    try:
+        return take(), None
+    except WireError as error:
+        return NO_ARGUMENTS, error
 
 
 # Results and events
@@ -174,8 +208,11 @@ __all__ = [
     "arguments_in_cbor",
     "arguments_in_json",
     "arguments_of_items",
+    "input_in_cbor",
     "item_value",
     "malformed",
+    "or_refused",
+    "packed",
     "parse_cbor",
     "parse_json",
     "value_as_cbor",

@@ -10,7 +10,7 @@ from holdfast._events import EventSpec
 from holdfast_server.core import errors
 from holdfast_server.core.errors import HoldfastError, invalid
 from holdfast_server.core.events import Emission
-from holdfast_server.core.values import Encoding, Value
+from holdfast_server.core.values import Value
 
 
 def emission_of(
@@ -19,12 +19,11 @@ def emission_of(
     """The event with its arguments as they are now; `spec` is None for an undeclared one."""
     if not isinstance(name, str) or not name:
         raise invalid("name", f"the name of an event is text, not {name!r}")
-    data = payload.encode(list(args), payload.Encoding.MSGPACK)
-    value = Value(Encoding.MSGPACK, data)
+    value = Value(*payload.encode_event(list(args)))
     if spec is None:
         return Emission(name, value, ephemeral)
     try:
-        spec.check(data)
+        spec.check(value.encoding, value.data)
     except sdk.DecodeError as error:
         raise _misfit(name, error) from None
     return Emission(name, value, ephemeral or spec.ephemeral, spec.retention_ms)

@@ -25,6 +25,7 @@ from holdfast_server.core.errors import HoldfastError
 from holdfast_server.core.ids import check_key, format_actor_id, parse_actor_id
 from holdfast_server.core.mailbox import Mode
 from holdfast_server.core.trace import NO_TRACE, Cause
+from holdfast_server.core.values import Value
 from holdfast_server.runtime.background import (
     Background,
     Kept,
@@ -213,11 +214,11 @@ class LocalHost:
         changes = self._turn().connections
         if not isinstance(name, str) or not name:
             raise TypeError("the name of an event is a string with at least one character")
-        data = payload.encode(list(args), payload.Encoding.MSGPACK)
+        value = Value(*payload.encode_event(list(args)))
         if in_loop():
-            changes.send(ref, name, data, ephemeral)
+            changes.send(ref, name, value, ephemeral)
         else:
-            self._on_loop(lambda: changes.send(ref, name, data, ephemeral))
+            self._on_loop(lambda: changes.send(ref, name, value, ephemeral))
 
     @surfaced
     def conn_disconnect(self, ref: Conn, reason: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
 
@@ -10,6 +11,7 @@ import msgspec
 from holdfast_server.core.values import Value
 from holdfast_server.gateway.wire.codec import Codec
 from holdfast_server.gateway.wire.errors import WireError
+from holdfast_server.gateway.wire.ids import check_id, check_timeout
 from holdfast_server.gateway.wire.messages import (
     ActionRequest,
     ActionResponse,
@@ -29,12 +31,13 @@ from holdfast_server.gateway.wire.values import (
     NO_ARGUMENTS,
     arguments_in_json,
     malformed,
+    or_refused,
     value_as_json,
     value_in_json,
 )
 
 T = TypeVar("T")
-_ID_MAX = 2**64 - 1
+_DIGITS = re.compile(r"[0-9]{1,20}")
 
 
 class _Body(msgspec.Struct):
@@ -89,7 +92,7 @@ class JsonCodec(Codec):
             action = _decode(_ACTION, body.val, "body.val")
             args, refused = self._arguments(action.args, "body.val.args")
             return ActionRequest(
-                action_id(action.id),
+                _action_id(action.id, "body.val.id"),
                 self._check_name(action.name, "body.val.name"),
                 args,
                 refused,
@@ -142,13 +145,8 @@ class JsonCodec(Codec):
 
     def decode_queue_request(self, body: bytes) -> HttpQueueSendRequest:
         sent = _decode(_HTTP_QUEUE, self._check_size(body), "")
-        refused = None
-        value = NO_ARGUMENTS
-        try:
-            value = value_in_json(bytes(sent.body), "body", self.limits)
-        except WireError as error:
-            refused = error
-        timeout_ms = check_timeout(sent.timeout)
+        value, refused = or_refused(lambda: value_in_json(bytes(sent.body), "body", self.limits))
+        timeout_ms = check_timeout(sent.timeout, "timeout")
         return HttpQueueSendRequest(value, sent.name, bool(sent.wait), timeout_ms, refused)
 
     def encode_queue_response(self, response: HttpQueueSendResponse) -> bytes:
@@ -158,10 +156,7 @@ class JsonCodec(Codec):
         return msgspec.json.encode(said)
 
     def _arguments(self, raw: msgspec.Raw, field: str) -> tuple[Value, WireError | None]:
-        try:
-            return arguments_in_json(bytes(raw), field, self.limits), None
-        except WireError as error:
-            return NO_ARGUMENTS, error
+        return or_refused(lambda: arguments_in_json(bytes(raw), field, self.limits))
 
 
 def _decode(decoder: msgspec.json.Decoder[T], data: bytes | msgspec.Raw, field: str) -> T:
@@ -180,23 +175,12 @@ def _tagged(number: int) -> list[str]:
     return [BIGINT, str(number)]
 
 
-def action_id(said: Any) -> int:
-    """The id that a client gave an action: a bigint, or a number as some write it."""
+def _action_id(said: Any, field: str) -> int:
+    """The id of an action: a bigint, or a number as some clients write it."""
     if type(said) is list and len(said) == 2 and said[0] == BIGINT:
         digits = said[1]
-        said = int(digits) if type(digits) is str and digits.isascii() and digits.isdigit() else -1
-    if type(said) is int and 0 <= said <= _ID_MAX:
-        return said
-    raise WireError("not an id: a bigint from 0 to 2^64 - 1", field="body.val.id", limit=_ID_MAX)
+        said = int(digits) if type(digits) is str and _DIGITS.fullmatch(digits) else None
+    return check_id(said, field)
 
 
-def check_timeout(said: float | int | None) -> int | None:
-    """Whole milliseconds from 0 on."""
-    if said is None:
-        return None
-    if type(said) is bool or not 0 <= said <= _ID_MAX:
-        raise WireError("a number of milliseconds from 0", field="timeout")
-    return int(said)
-
-
-__all__ = ["JsonCodec", "action_id", "check_timeout"]
+__all__ = ["JsonCodec"]
