@@ -44,13 +44,16 @@ class EventSpec:
         struct = msgspec.defstruct("Arguments", fields, array_like=True, forbid_unknown_fields=True)
         _, self._decoder = payload.compiled(struct)
 
-    def check(self, data: bytes) -> None:
-        """Raises DecodeError, which names the argument, where the encoded arguments of a
-        broadcast are not of the declared types."""
-        try:
-            self._decoder.decode(data)
-        except msgspec.ValidationError:
-            self._explain(data)
+    def check(self, encoding: int, data: bytes) -> None:
+        """Raises DecodeError, which names the argument, where the arguments of a broadcast, as
+        `payload.encode_event` encoded them, are not of the declared types."""
+        if encoding == payload.Encoding.MSGPACK:
+            try:
+                self._decoder.decode(data)
+                return
+            except msgspec.ValidationError:
+                pass  # it is named below
+        self._explain(encoding, data)
 
     def decode(self, value: Encoded) -> tuple[Any, ...]:
         """The arguments of a delivered event in their types; raises DecodeError, which names
@@ -76,13 +79,13 @@ class EventSpec:
             text = f"event {self.name!r} does not fit {self._shown}: {error.message}"
             raise DecodeError(text, error.path, error.argument) from error
 
-    def _explain(self, data: bytes) -> None:
-        values = payload.untyped(data, payload.Encoding.MSGPACK)
+    def _explain(self, encoding: int, data: bytes) -> None:
+        values = payload.untyped(data, encoding)
         if len(values) != len(self.types):
             raise DecodeError(f"takes {len(self.types)} arguments, got {len(values)}", "$")
         for index, (value, kind) in enumerate(zip(values, self.types, strict=True)):
             try:
-                payload.decoder(kind).convert(value, payload.Encoding.MSGPACK)
+                payload.decoder(kind).convert(value, encoding)
             except DecodeError as error:
                 raise DecodeError(error.message, error.path, str(index)) from error
 

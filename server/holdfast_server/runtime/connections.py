@@ -219,7 +219,7 @@ class Changes:
         self._opened: Conn | None = None
         self._removed: Conn | None = None
         self._gone: dict[bytes, tuple[Conn, str]] = {}
-        self._sent: list[tuple[Conn, str, bytes, bool]] = []
+        self._sent: list[tuple[Conn, str, Value, bool]] = []
         self._bytes = 0
         # Whose state the turn has used, and what that has become.
         self.used: dict[bytes, Conn] = {}
@@ -294,13 +294,13 @@ class Changes:
         """The actor is being destroyed, and `conn` is told: it is seen no more."""
         self._gone.setdefault(conn.id, (conn, ""))
 
-    def send(self, conn: Conn, name: str, args: bytes, ephemeral: bool) -> None:
-        """Send `args`, an array in MessagePack, to one connection."""
+    def send(self, conn: Conn, name: str, args: Value, ephemeral: bool) -> None:
+        """Send `args`, an array, to one connection."""
         turn = self._turn
         turn.check_read() if ephemeral else turn.check_change()
         if self.is_over(conn):
             raise HoldfastError(errors.CONNECTION_CLOSED)
-        limits, size = turn.activation.node.limits, len(name) + len(args)
+        limits, size = turn.activation.node.limits, len(name) + len(args.data)
         if size > limits.event_bytes_max:
             raise too_large(f"a message of {size} bytes", limits.event_bytes_max, size)
         count = len(self._sent) + 1
@@ -382,14 +382,14 @@ class Changes:
         sent, self._sent, self._bytes = self._sent, [], 0
         outgoing, actor_id = [], self._turn.actor_id
         now_ms = self._turn.activation.node.environment.clock.now_ms() if sent else 0
-        before: tuple[str, bytes] | None = None
+        before: tuple[str, Value] | None = None
         row, value = b"", Value(Encoding.MSGPACK, b"")
         for conn, name, args, ephemeral in sent:
             if before != (name, args):
                 # What goes to many is made once.
-                before, value = (name, args), Value(Encoding.MSGPACK, args)
+                before, value = (name, args), args
                 row = records.EventRecord(
-                    name=name, encoding=value.encoding, args=args, at_ms=now_ms
+                    name=name, encoding=args.encoding, args=args.data, at_ms=now_ms
                 ).SerializeToString()
             number = 0
             if not ephemeral and not conn.closing:

@@ -11,7 +11,7 @@ from holdfast._events import EventSpec
 from holdfast_server.core import errors
 from holdfast_server.core.errors import HoldfastError, invalid
 from holdfast_server.core.events import Emission
-from holdfast_server.core.values import Encoding, Value
+from holdfast_server.core.values import Value
 
 
 def emission_of(
@@ -20,21 +20,21 @@ def emission_of(
     """The event with its arguments as they are now; `spec` is None for an undeclared one."""
     if not isinstance(name, str) or not name:
         raise invalid("name", f"the name of an event is text, not {name!r}")
-    value = Value(Encoding.MSGPACK, encoded_arguments(spec, args))
+    value = encoded_arguments(spec, args)
     if spec is None:
         return Emission(name, value, ephemeral)
     return Emission(name, value, ephemeral or spec.ephemeral, spec.retention_ms)
 
 
-def encoded_arguments(spec: EventSpec | None, args: tuple[Any, ...]) -> bytes:
-    """The arguments in MessagePack, of the types that are declared if any are."""
-    data = payload.encode(list(args), payload.Encoding.MSGPACK)
+def encoded_arguments(spec: EventSpec | None, args: tuple[Any, ...]) -> Value:
+    """The arguments as they are stored, of the types that are declared if any are."""
+    value = Value(*payload.encode_event(list(args)))
     if spec is not None:
         try:
-            spec.check(data)
+            spec.check(value.encoding, value.data)
         except sdk.DecodeError as error:
             raise _misfit(spec.name, error) from None
-    return data
+    return value
 
 
 def _misfit(name: str, error: sdk.DecodeError) -> HoldfastError:

@@ -214,11 +214,11 @@ class LocalHost:
         if not isinstance(name, str) or not name:
             raise TypeError("the name of an event is a string with at least one character")
         # Listeners of a name hear its events and these alike.
-        data = encoded_arguments(self._instance.declared_event(name), args)
+        value = encoded_arguments(self._instance.declared_event(name), args)
         if in_loop():
-            changes.send(ref, name, data, ephemeral)
+            changes.send(ref, name, value, ephemeral)
         else:
-            self._on_loop(lambda: changes.send(ref, name, data, ephemeral))
+            self._on_loop(lambda: changes.send(ref, name, value, ephemeral))
 
     @surfaced
     def conn_disconnect(self, ref: Conn, reason: str) -> None:
