@@ -69,11 +69,11 @@ class ClockedTransport:
         return self._stream("iterate_on", call, connection)
 
     def connection_core(
-        self, transport: Any, request: Any, params: Any, timeout: float | None
+        self, transport: Any, request: Any, params: Any, timeout: float | None, decode: Any
     ) -> ClockedCore:
         """What is behind a connection."""
         self.runs.check()
-        return ClockedCore(transport, request, params, timeout)
+        return ClockedCore(transport, request, params, timeout, decode)
 
     def connection(self, request: Any, peer: Any) -> ClockedStream:
         """A connection that is not yet open."""
