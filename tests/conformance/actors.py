@@ -11,7 +11,7 @@ from typing import Any
 
 from google.protobuf.wrappers_pb2 import StringValue
 
-from holdfast import Actor, Context, UserError, action, setup
+from holdfast import Actor, Context, Event, UserError, action, setup
 
 
 @dataclass
@@ -272,12 +272,44 @@ class Shelf(Actor):
         await c.kv.put(key, value)
 
 
+class Speaker(Actor):
+    """Tells what it is told to tell."""
+
+    @action
+    async def say(self, c: Context, name: str, *texts: str) -> None:
+        """One event for each text, all of one turn."""
+        for text in texts:
+            c.broadcast(name, text)
+
+    @action
+    async def count(self, c: Context, first: int, last: int, size: int = 0) -> None:
+        """Events of these numbers, in one turn, each with a text of this size."""
+        for number in range(first, last + 1):
+            c.broadcast("counted", number, "x" * size)
+
+    @action
+    async def hint(self, c: Context, text: str) -> None:
+        c.broadcast("hint", text, ephemeral=True)
+
+    @action
+    async def finish(self, c: Context) -> None:
+        c.destroy()
+
+
+class Whisperer(Speaker):
+    """Lets nobody hear its secrets."""
+
+    emits = {"secret": Event(str, can_subscribe=lambda self, c: False)}
+
+
 registry = setup(
     use={
         "counter": Counter,
         "failing": Failing,
         "room": Room,
         "shelf": Shelf,
+        "speaker": Speaker,
         "values": Values,
+        "whisperer": Whisperer,
     }
 )

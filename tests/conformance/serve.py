@@ -13,8 +13,15 @@ from holdfast_server.app import Server
 from holdfast_server.config import load
 from tests.conformance.actors import registry
 
-# Two namespaces, and a table of stored replies that a case can fill.
-SETTINGS = {"namespaces": frozenset({"default", "other"}), "replies_max": 8}
+# Two namespaces, a table of stored replies that a case can fill, a log of events that it
+# can make run over, and a reader that it can make slow.
+SETTINGS = {
+    "namespaces": frozenset({"default", "other"}),
+    "replies_max": 8,
+    "events_max": 64,
+    "subscription_window_bytes": 1000,
+    "subscription_lag_max": 30,
+}
 
 
 async def main(data: str) -> None:

@@ -26,7 +26,8 @@ RUNNER_S = 45
 NO_LINE = ""
 LANGUAGES = ("python", "node", "go")
 CASE_MEMBERS = {"name", "known_failure", "steps"}
-STEP_MEMBERS = {"call", "request", "metadata", "timeout_s", "reply", "error"}
+CALL_MEMBERS = {"call", "request", "metadata", "timeout_s", "open", "take", "reply", "error"}
+READ_MEMBERS = {"read", "take", "reply", "error"}
 ERROR_MEMBERS = {
     "status", "message", "reason", "domain", "metadata", "retry_delay_ms", "fields"
 }  # fmt: skip
@@ -124,6 +125,9 @@ def test_a_file_of_cases_is_spelled_right(path: Path) -> None:
     for case in cases:
         assert case.keys() <= CASE_MEMBERS
         for step in case["steps"]:
-            assert step.keys() <= STEP_MEMBERS
-            assert {"call", "request"} <= step.keys()
+            if "read" in step:
+                assert step.keys() <= READ_MEMBERS
+            else:
+                assert step.keys() <= CALL_MEMBERS
+                assert {"call", "request"} <= step.keys()
             assert step.get("error", {}).keys() <= ERROR_MEMBERS

@@ -36,6 +36,9 @@ type step struct {
 	Request  any               `json:"request"`
 	Metadata map[string]string `json:"metadata"`
 	TimeoutS float64           `json:"timeout_s"`
+	Open     string            `json:"open"`
+	Read     string            `json:"read"`
+	Take     map[string]int    `json:"take"`
 	Reply    any               `json:"reply"`
 	Error    map[string]any    `json:"error"`
 }
@@ -87,21 +90,37 @@ func runCase(methods map[string]method, steps []step) error {
 	if _, err := rand.Read(unique); err != nil {
 		return err
 	}
-	variables := map[string]any{"unique": hex.EncodeToString(unique)}
+	ctx, cancel := context.WithCancel(context.Background())
+	// It ends the streams that are open.
+	defer cancel()
+	run := caseRun{
+		methods:   methods,
+		variables: map[string]any{"unique": hex.EncodeToString(unique)},
+		streams:   map[string]answers{},
+	}
 	for index, each := range steps {
-		if err := runStep(methods, each, variables); err != nil {
-			return fmt.Errorf("step %d (%s): %w", index+1, each.Call, err)
+		if err := run.step(ctx, each); err != nil {
+			return fmt.Errorf("step %d (%s%s): %w", index+1, each.Call, each.Read, err)
 		}
 	}
 	return nil
 }
 
-func runStep(methods map[string]method, step step, variables map[string]any) error {
-	call, known := methods[step.Call]
+type caseRun struct {
+	methods   map[string]method
+	variables map[string]any
+	streams   map[string]answers
+}
+
+func (run *caseRun) step(ctx context.Context, step step) error {
+	if step.Read != "" {
+		return run.read(run.streams[step.Read], step)
+	}
+	call, known := run.methods[step.Call]
 	if !known {
 		return fmt.Errorf("there is no such method")
 	}
-	expanded, err := expand(step.Request, variables)
+	expanded, err := expand(step.Request, run.variables)
 	if err != nil {
 		return err
 	}
@@ -112,16 +131,43 @@ func runStep(methods map[string]method, step step, variables map[string]any) err
 	if step.TimeoutS == 0 {
 		step.TimeoutS = timeoutS
 	}
-	ctx, cancel := context.WithTimeout(
-		metadata.NewOutgoingContext(context.Background(), metadata.New(step.Metadata)),
-		time.Duration(step.TimeoutS*float64(time.Second)),
-	)
-	defer cancel()
-	reply, failure, err := call(ctx, request)
+	ctx = metadata.NewOutgoingContext(ctx, metadata.New(step.Metadata))
+	if step.Open == "" {
+		limited, cancel := context.WithTimeout(ctx, time.Duration(step.TimeoutS*float64(time.Second)))
+		defer cancel()
+		ctx = limited
+	}
+	stream, err := call(ctx, request)
 	if err != nil {
 		return err
 	}
-	return check(step, reply, failure, variables)
+	if step.Open != "" {
+		run.streams[step.Open] = stream
+	}
+	return run.read(stream, step)
+}
+
+func (run *caseRun) read(stream answers, step step) error {
+	reply, failure, err := stream(step.enough)
+	if err != nil {
+		return err
+	}
+	return check(step, reply, failure, run.variables)
+}
+
+// enough tells whether a step reads no further: it has as many items as it takes, or opens
+// a stream.
+func (step step) enough(reply any) bool {
+	if step.Take == nil {
+		return step.Open != ""
+	}
+	for name, count := range step.Take {
+		items, _ := reply.(map[string]any)[name].([]any)
+		if len(items) < count {
+			return false
+		}
+	}
+	return true
 }
 
 func check(step step, reply any, failure error, variables map[string]any) error {

@@ -18,9 +18,12 @@ import (
 	holdfastv1 "holdfast.dev/gen/go/holdfast/v1"
 )
 
-// A method takes a request in protobuf JSON. It gives the reply in protobuf JSON, of a
-// stream all messages in one; how the call failed; and why it could not be made.
-type method func(ctx context.Context, request []byte) (reply any, failure error, err error)
+// A method begins a call with a request in protobuf JSON, or says why it cannot be made.
+type method func(ctx context.Context, request []byte) (answers, error)
+
+// Answers read on until it is enough, or the call is over. They give the reply in protobuf
+// JSON, of a stream the messages that came in one; and how the call failed.
+type answers func(enough func(reply any) bool) (reply any, failure error, err error)
 
 // A message is a pointer to a generated struct.
 type message[T any] interface {
@@ -31,6 +34,7 @@ type message[T any] interface {
 func methodsOf(connection grpc.ClientConnInterface) map[string]method {
 	actors := holdfastv1.NewActorServiceClient(connection)
 	letters := holdfastv1.NewDeadLetterServiceClient(connection)
+	events := holdfastv1.NewEventServiceClient(connection)
 	kv := holdfastv1.NewKvServiceClient(connection)
 	return map[string]method{
 		"holdfast.v1.ActorService/CreateActor":            unary(actors.CreateActor),
@@ -44,6 +48,7 @@ func methodsOf(connection grpc.ClientConnInterface) map[string]method {
 		"holdfast.v1.DeadLetterService/ListDeadLetters":   unary(letters.ListDeadLetters),
 		"holdfast.v1.DeadLetterService/RetryDeadLetter":   unary(letters.RetryDeadLetter),
 		"holdfast.v1.DeadLetterService/DiscardDeadLetter": unary(letters.DiscardDeadLetter),
+		"holdfast.v1.EventService/SubscribeEvents":        streaming(events.SubscribeEvents),
 		"holdfast.v1.KvService/GetKvEntries":              unary(kv.GetKvEntries),
 		"holdfast.v1.KvService/ListKvEntries":             unary(kv.ListKvEntries),
 		"grpc.health.v1.Health/Check":                     unary(health.NewHealthClient(connection).Check),
@@ -53,41 +58,49 @@ func methodsOf(connection grpc.ClientConnInterface) map[string]method {
 func unary[Req, Res any, PReq message[Req], PRes message[Res]](
 	call func(context.Context, PReq, ...grpc.CallOption) (PRes, error),
 ) method {
-	return func(ctx context.Context, data []byte) (any, error, error) {
+	return func(ctx context.Context, data []byte) (answers, error) {
 		request := PReq(new(Req))
 		if err := protojson.Unmarshal(data, request); err != nil {
-			return nil, nil, err
+			return nil, err
 		}
-		reply, failure := call(ctx, request)
-		if failure != nil {
-			reply = PRes(new(Res))
-		}
-		object, err := plain(reply)
-		return object, failure, err
+		return func(func(any) bool) (any, error, error) {
+			reply, failure := call(ctx, request)
+			if failure != nil {
+				reply = PRes(new(Res))
+			}
+			object, err := plain(reply)
+			return object, failure, err
+		}, nil
 	}
 }
 
 func streaming[Req, Res any, PReq message[Req], PRes message[Res]](
 	call func(context.Context, PReq, ...grpc.CallOption) (grpc.ServerStreamingClient[Res], error),
 ) method {
-	return func(ctx context.Context, data []byte) (any, error, error) {
+	return func(ctx context.Context, data []byte) (answers, error) {
 		request := PReq(new(Req))
 		if err := protojson.Unmarshal(data, request); err != nil {
-			return nil, nil, err
+			return nil, err
 		}
-		merged := PRes(new(Res))
-		stream, failure := call(ctx, request)
-		for failure == nil {
-			var reply *Res
-			if reply, failure = stream.Recv(); failure == nil {
-				proto.Merge(merged, PRes(reply))
+		stream, unmade := call(ctx, request)
+		return func(enough func(any) bool) (any, error, error) {
+			merged := PRes(new(Res))
+			failure := unmade
+			for failure == nil {
+				var reply *Res
+				if reply, failure = stream.Recv(); failure == nil {
+					proto.Merge(merged, PRes(reply))
+					if object, err := plain(merged); err != nil || enough(object) {
+						return object, nil, err
+					}
+				}
 			}
-		}
-		if errors.Is(failure, io.EOF) {
-			failure = nil
-		}
-		object, err := plain(merged)
-		return object, failure, err
+			if errors.Is(failure, io.EOF) {
+				failure = nil
+			}
+			object, err := plain(merged)
+			return object, failure, err
+		}, nil
 	}
 }
 

@@ -16,6 +16,7 @@ const TIMEOUT_S = 20;
 const SERVICES = [
   "holdfast.v1.ActorService",
   "holdfast.v1.DeadLetterService",
+  "holdfast.v1.EventService",
   "holdfast.v1.KvService",
   "grpc.health.v1.Health",
 ];
@@ -24,6 +25,7 @@ const definitions = protoLoader.loadSync(
   [
     "holdfast/v1/actor_service.proto",
     "holdfast/v1/dead_letter_service.proto",
+    "holdfast/v1/event_service.proto",
     "holdfast/v1/kv_service.proto",
     "grpc/health/v1/health.proto",
     "google/rpc/errors.proto",
@@ -48,28 +50,47 @@ function connect(address) {
   );
 }
 
-// Resolves to the reply and the error of a call: of a stream, all its messages in one.
-function call(clients, step, request) {
+// Begins a call; gives a function that reads on until it is enough, or over. That resolves to
+// the reply, of a stream the messages that came in one, and to the error of the call.
+function begin(clients, step, request) {
   const [service, name] = step.call.split("/");
   const metadata = new grpc.Metadata();
   for (const [key, value] of Object.entries(step.metadata ?? {})) metadata.set(key, value);
   const options = { deadline: Date.now() + (step.timeout_s ?? TIMEOUT_S) * 1000 };
   const client = clients[service];
-  return new Promise((resolve) => {
-    if (!definitions[service][name].responseStream) {
-      client[name](request, metadata, options, (error, reply) => resolve([reply, error]));
-      return;
-    }
+  if (!definitions[service][name].responseStream) {
+    const read = () =>
+      new Promise((resolve) => {
+        client[name](request, metadata, options, (error, reply) => resolve([reply, error]));
+      });
+    return { read, cancel() {} };
+  }
+  const stream = client[name](request, metadata, options);
+  const replies = stream[Symbol.asyncIterator]();
+  // One that is cancelled says so when nobody reads any more.
+  stream.on("error", () => {});
+  const read = async (enough) => {
     const merged = definitions[service][name].responseDeserialize(Buffer.alloc(0));
-    const stream = client[name](request, metadata, options);
-    stream.on("data", (reply) => {
-      for (const [key, value] of Object.entries(reply)) {
-        merged[key] = Array.isArray(value) ? [...merged[key], ...value] : value;
+    try {
+      for (;;) {
+        const { value: reply, done } = await replies.next();
+        if (done) return [merged, null];
+        for (const [key, value] of Object.entries(reply)) {
+          merged[key] = Array.isArray(value) ? [...merged[key], ...value] : value;
+        }
+        if (enough(merged)) return [merged, null];
       }
-    });
-    stream.on("error", (error) => resolve([merged, error]));
-    stream.on("end", () => resolve([merged, null]));
-  });
+    } catch (error) {
+      return [merged, error];
+    }
+  };
+  return { read, cancel: () => stream.cancel() };
+}
+
+// Whether a step reads no further: it has as many items as it takes, or opens a stream.
+function isEnough(step, merged) {
+  if (!step.take) return "open" in step;
+  return Object.entries(step.take).every(([name, count]) => merged[name].length >= count);
 }
 
 // A failure as the cases speak of it.
@@ -109,8 +130,12 @@ function structValue(value) {
   return value.stringValue ?? value.numberValue ?? value.boolValue ?? null;
 }
 
-async function runStep(clients, step, variables) {
-  const [reply, error] = await call(clients, step, expand(step.request, variables));
+async function runStep(clients, step, variables, streams) {
+  const answers =
+    "read" in step ? streams[step.read] : begin(clients, step, expand(step.request, variables));
+  if ("open" in step) streams[step.open] = answers;
+  const [reply, error] = await answers.read((merged) => isEnough(step, merged));
+  if (!("open" in step || "read" in step)) answers.cancel();
   const found = error && describe(error);
   if (found && !step.error) throw new Mismatch(`failed: ${JSON.stringify(found)}`);
   if (step.error) {
@@ -123,12 +148,17 @@ async function runStep(clients, step, variables) {
 
 async function runCase(clients, steps) {
   const variables = { unique: randomBytes(8).toString("hex") };
-  for (const [index, step] of steps.entries()) {
-    try {
-      await runStep(clients, step, variables);
-    } catch (error) {
-      throw new Mismatch(`step ${index + 1} (${step.call}): ${error.message}`);
+  const streams = {};
+  try {
+    for (const [index, step] of steps.entries()) {
+      try {
+        await runStep(clients, step, variables, streams);
+      } catch (error) {
+        throw new Mismatch(`step ${index + 1} (${step.call ?? step.read}): ${error.message}`);
+      }
     }
+  } finally {
+    Object.values(streams).forEach((answers) => answers.cancel());
   }
 }
 

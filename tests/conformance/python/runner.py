@@ -25,6 +25,8 @@ from holdfast.v1 import (
     actor_service_pb2_grpc,
     dead_letter_service_pb2,
     dead_letter_service_pb2_grpc,
+    event_service_pb2,
+    event_service_pb2_grpc,
     kv_service_pb2,
     kv_service_pb2_grpc,
 )
@@ -41,6 +43,10 @@ SERVICES: dict[str, tuple[Any, Callable[[grpc.aio.Channel], Any]]] = {
         dead_letter_service_pb2.DESCRIPTOR.services_by_name["DeadLetterService"],
         dead_letter_service_pb2_grpc.DeadLetterServiceStub,
     ),
+    "holdfast.v1.EventService": (
+        event_service_pb2.DESCRIPTOR.services_by_name["EventService"],
+        event_service_pb2_grpc.EventServiceStub,
+    ),
     "holdfast.v1.KvService": (
         kv_service_pb2.DESCRIPTOR.services_by_name["KvService"],
         kv_service_pb2_grpc.KvServiceStub,
@@ -52,6 +58,33 @@ SERVICES: dict[str, tuple[Any, Callable[[grpc.aio.Channel], Any]]] = {
 }
 
 
+class Answers:
+    """What a call answers: read on until it is enough, or over."""
+
+    def __init__(self, call: Any, method: MethodDescriptor) -> None:
+        self._call = call
+        self._method = method
+
+    async def read(self, enough: Callable[[Any], bool]) -> tuple[Any, dict[str, Any] | None]:
+        """The messages that come, merged into one, and how the call failed."""
+        merged = message_factory.GetMessageClass(self._method.output_type)()
+        try:
+            if not self._method.server_streaming:
+                merged.MergeFrom(await self._call)
+                return merged, None
+            while (reply := await self._call.read()) is not grpc.aio.EOF:
+                merged.MergeFrom(reply)
+                if enough(merged):
+                    return merged, None
+        except grpc.aio.AioRpcError as failure:
+            return merged, describe(failure)
+        return merged, None
+
+    def cancel(self) -> None:
+        """The caller has read enough."""
+        self._call.cancel()
+
+
 class Runner:
     """Runs cases over one channel."""
 
@@ -61,13 +94,30 @@ class Runner:
     async def run_case(self, steps: list[dict[str, Any]]) -> None:
         """Raise Mismatch at the first step that goes other than it says."""
         variables: dict[str, Any] = {"unique": secrets.token_hex(8)}
-        for number, step in enumerate(steps, 1):
-            try:
-                await self._run_step(step, variables)
-            except Mismatch as mismatch:
-                raise Mismatch(f"step {number} ({step['call']}): {mismatch}") from None
+        streams: dict[str, Answers] = {}
+        try:
+            for number, step in enumerate(steps, 1):
+                try:
+                    await self._run_step(step, variables, streams)
+                except Mismatch as mismatch:
+                    what = step.get("call") or step["read"]
+                    raise Mismatch(f"step {number} ({what}): {mismatch}") from None
+        finally:
+            for answers in streams.values():
+                answers.cancel()
 
-    async def _run_step(self, step: dict[str, Any], variables: dict[str, Any]) -> None:
+    async def _run_step(
+        self, step: dict[str, Any], variables: dict[str, Any], streams: dict[str, Answers]
+    ) -> None:
+        answers = streams[step["read"]] if "read" in step else self._begin(step, variables)
+        if "open" in step:
+            streams[step["open"]] = answers
+        reply, error = await answers.read(lambda merged: is_enough(step, merged))
+        if "open" not in step and "read" not in step:
+            answers.cancel()
+        self._check(step, reply, error, variables)
+
+    def _begin(self, step: dict[str, Any], variables: dict[str, Any]) -> Answers:
         service, _, name = step["call"].partition("/")
         method: MethodDescriptor = SERVICES[service][0].methods_by_name[name]
         request = message_factory.GetMessageClass(method.input_type)()
@@ -80,17 +130,7 @@ class Runner:
             timeout=step.get("timeout_s", TIMEOUT_S),
             metadata=tuple(step.get("metadata", {}).items()),
         )
-        merged = message_factory.GetMessageClass(method.output_type)()
-        error: dict[str, Any] | None = None
-        try:
-            if method.server_streaming:
-                async for reply in call:
-                    merged.MergeFrom(reply)
-            else:
-                merged.MergeFrom(await call)
-        except grpc.aio.AioRpcError as failure:
-            error = describe(failure)
-        self._check(step, merged, error, variables)
+        return Answers(call, method)
 
     @staticmethod
     def _check(
@@ -110,6 +150,13 @@ class Runner:
                 reply, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
             )
             match(step["reply"], actual, variables, "reply")
+
+
+def is_enough(step: dict[str, Any], merged: Any) -> bool:
+    """Whether a step reads no further: it has as many items as it takes, or opens a stream."""
+    if "take" in step:
+        return all(len(getattr(merged, name)) >= count for name, count in step["take"].items())
+    return "open" in step
 
 
 def describe(failure: grpc.aio.AioRpcError) -> dict[str, Any]:
