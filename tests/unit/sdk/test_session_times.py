@@ -1,4 +1,4 @@
-"""The pauses between tries to open a session, on time that the test owns."""
+"""The times of a session: pauses between tries, and beats; on time that the test owns."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ async def tries(rpcs: list[Rpc], random: Random) -> list[float]:
     found: list[float] = []
     enough = asyncio.Event()
 
-    def connect() -> Rpc:
+    async def connect() -> Rpc:
         found.append(loop.time())
         if len(found) == len(rpcs):
             enough.set()
@@ -129,5 +129,29 @@ def test_one_that_is_welcomed_and_ended_at_once_does_not() -> None:
     async def body() -> None:
         found = await tries([Rpc(welcome(), 0) for _ in range(9)], Random(1))
         assert found[-1] - found[-2] >= 1.0
+
+    run(body)
+
+
+def test_an_open_session_beats_at_each_ping() -> None:
+    async def body() -> None:
+        loop = asyncio.get_running_loop()
+        beats: list[float] = []
+
+        async def connect() -> Rpc:
+            return Rpc(welcome(PONG), 35.0)
+
+        session = Session(
+            connect,
+            client_id=b"c" * 16,
+            namespace="default",
+            ping_s=15.0,
+            beat=lambda: beats.append(loop.time()),
+        )
+        session.open(Lasting())
+        await asyncio.sleep(34)
+        session.close()
+        await session.closed()
+        assert beats == [15.0, 30.0]
 
     run(body)
