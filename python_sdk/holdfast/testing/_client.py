@@ -166,7 +166,7 @@ class HarnessTransport(SessionTransport):
     """Connections have a session. Calls without one go as RPCs, which faults can hit one
     by one. Nothing vanishes unseen, so that nothing has to be asked whether it is there."""
 
-    ping_s = math.inf
+    ping_s: float = math.inf
 
     def subscription(self, request: Any, feed: Any, connection: Any = None) -> Carrier:
         if connection is None:
