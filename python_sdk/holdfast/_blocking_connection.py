@@ -15,19 +15,22 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from types import TracebackType
-from typing import Any, Generic, Self
+from typing import Any, Generic, Self, overload
 
-from typing_extensions import TypeVar
+from typing_extensions import ParamSpec, TypeVar
 
 from holdfast._background import Runner
+from holdfast.actor import Action
 from holdfast.actor_connection import ActorConnection, Status
 from holdfast.events import DeliveredEvent, SlowReader
 
 A = TypeVar("A", default=Any)
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class Threaded:
@@ -158,6 +161,14 @@ class Connection(Generic[A]):
         """Run a streaming action by its wire name; its items. Raises ActorError."""
         return self._runner.iterate(self._connection.action_stream(name, *args, **kwargs))
 
+    @overload
+    def call(
+        self, action: Action[P, Coroutine[Any, Any, R]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> R: ...
+    @overload
+    def call(
+        self, action: Action[P, AsyncIterator[R]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Iterator[R]: ...
     def call(self, action: Any, /, *args: Any, **kwargs: Any) -> Any:
         """Run an action of the class, given as `ChatRoom.send`."""
         return self._wait(self._connection._start(action, args, kwargs))

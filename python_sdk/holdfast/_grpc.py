@@ -18,11 +18,13 @@ import grpc
 import grpc.aio
 from google.protobuf.message import Message
 
+from holdfast._authorization import Authorization
 from holdfast._channel import FORKED, close_channel, open_channel
 from holdfast._feed import Carrier, Feed
 from holdfast._messages import actor_info, actor_key, actor_target, encoded, encoding, payload
 from holdfast._retry import Backoff, Sequence
 from holdfast._status import to_actor_error
+from holdfast._token import Tokens, TokenSource
 from holdfast._trace import RpcObserver, trace_headers
 from holdfast._transport import ActorInfo, Call, Encoded, Lifecycle, ListQuery, Reply, Subscribe
 from holdfast.errors import ActorError, HoldfastError
@@ -51,7 +53,7 @@ class GrpcTransport:
         self,
         channel: grpc.aio.Channel,
         *,
-        token: str | None = None,
+        token: TokenSource = None,
         sequence: Sequence | None = None,
         backoff: Callable[[], Backoff] = Backoff,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
@@ -59,7 +61,7 @@ class GrpcTransport:
         self._channel = channel
         self._loop = asyncio.get_running_loop()
         self._pid = os.getpid()
-        self._authorization = None if token is None else ("authorization", f"Bearer {token}")
+        self.tokens: Tokens = Tokens(token, changed=self._token_changed)
         self._sequence = Sequence() if sequence is None else sequence
         self._backoff = backoff
         self._sleep = sleep
@@ -118,10 +120,12 @@ class GrpcTransport:
             tries = Tries(self, call.timeout)
             while True:
                 started = False
-                rpc = self._actors.StreamAction(
-                    request, timeout=tries.remaining(), metadata=self._metadata()
-                )
+                rpc: Any = None
                 try:
+                    metadata = await tries.metadata()
+                    rpc = self._actors.StreamAction(
+                        request, timeout=tries.remaining(), metadata=metadata
+                    )
                     async for answer in rpc:
                         started = self.connected = True
                         for item in answer.items:
@@ -134,7 +138,8 @@ class GrpcTransport:
                     raise
                 finally:
                     # A consumer that stops early must not leave the actor running.
-                    rpc.cancel()
+                    if rpc is not None:
+                        rpc.cancel()
 
     async def create(self, request: Lifecycle) -> ActorInfo:
         """Create an actor."""
@@ -233,10 +238,13 @@ class GrpcTransport:
         self.check_usable()
         return RpcSubscription(self, request, feed)
 
-    def subscribe_events(self, request: event_service_pb2.SubscribeEventsRequest) -> Any:
+    async def subscribe_events(
+        self, request: event_service_pb2.SubscribeEventsRequest, authorization: Authorization
+    ) -> Any:
         """The RPC that streams events."""
         self.check_usable()
-        return self._events.SubscribeEvents(request, metadata=self._metadata())
+        metadata = [*trace_headers(), *await authorization.headers()]
+        return self._events.SubscribeEvents(request, metadata=metadata)
 
     async def dead_letters(self, method: str, request: Message, timeout: float | None) -> Any:
         """The answer of a method of DeadLetterService."""
@@ -259,8 +267,9 @@ class GrpcTransport:
             raise HoldfastError("the name of a service has at most 127 bytes")
         request = b"\n" + bytes([len(name)]) + name if name else b""
         check: Any = self._channel.unary_unary("/grpc.health.v1.Health/Check")
-        call = check(request, timeout=timeout, metadata=self._metadata())
         try:
+            headers = await Authorization(self.tokens).headers(timeout)
+            call = check(request, timeout=timeout, metadata=[*trace_headers(), *headers])
             answer = await call
         except grpc.aio.AioRpcError as error:
             failure = to_actor_error(error)
@@ -297,11 +306,8 @@ class GrpcTransport:
                 )
             }
 
-    def _metadata(self) -> tuple[tuple[str, str], ...]:
-        metadata = trace_headers()
-        if self._authorization is not None:
-            metadata.append(self._authorization)
-        return tuple(metadata)
+    def _token_changed(self, token: str) -> None:
+        """There is another token."""
 
     async def _unary(
         self, method: Callable[..., Awaitable[T]], request: Message, timeout: float | None
@@ -316,7 +322,8 @@ class GrpcTransport:
         tries = Tries(self, timeout)
         while True:
             try:
-                answer = await method(request, timeout=tries.remaining(), metadata=self._metadata())
+                metadata = await tries.metadata()
+                answer = await method(request, timeout=tries.remaining(), metadata=metadata)
             except grpc.aio.AioRpcError as error:
                 await tries.again(error)
             except asyncio.CancelledError:
@@ -365,10 +372,13 @@ class GrpcTransport:
 class Tries:
     """The tries of one call: one deadline, one backoff."""
 
-    __slots__ = ("_backoff", "_deadline", "_failure", "_time", "_timeout", "_transport")
+    __slots__ = (
+        "_authorization", "_backoff", "_deadline", "_failure", "_time", "_timeout", "_transport",
+    )  # fmt: skip
 
     def __init__(self, transport: GrpcTransport, timeout: float | None) -> None:
         self._transport = transport
+        self._authorization = Authorization(transport.tokens)
         self._time = asyncio.get_running_loop().time
         self._timeout = timeout
         self._deadline = None if timeout is None else self._time() + timeout
@@ -379,12 +389,16 @@ class Tries:
         """Seconds until the deadline; None without one."""
         return None if self._deadline is None else max(self._deadline - self._time(), 0.0)
 
+    async def metadata(self) -> tuple[tuple[str, str], ...]:
+        """The metadata of the next try; raises AioRpcError where there is no token."""
+        return (*trace_headers(), *await self._authorization.headers(self.remaining()))
+
     async def again(
         self, error: grpc.aio.AioRpcError, *, allowed: bool = True, also: str = ""
     ) -> None:
         """Wait until the call may be tried again, or raise what it failed with; `also` is
         one more reason to try again."""
-        failure = to_actor_error(error)
+        failure = to_actor_error(self._authorization.passing(error))
         if failure.reason == "DEADLINE_EXCEEDED" and not self._transport.ready():
             # The time went into connecting: say what is wrong, not how it showed.
             raise unreachable(self._timeout, self._failure) from error

@@ -10,7 +10,7 @@ again by the session, each from where it stands; the resume token lets connectio
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 import grpc
@@ -33,19 +33,22 @@ class Unoffered(Exception):
 class Session:
     """See the module. For one event loop.
 
-    `connect` starts an OpenSession stream. Streams are opened with `open`, also while
-    there is no link: they wait for the next.
+    `connect` starts an OpenSession stream, and `passing` says what a failure to open a
+    session is to count as. Streams are opened with `open`, also while there is no link:
+    they wait for the next. `beat` is called at each ping.
     """
 
     def __init__(
         self,
-        connect: Callable[[], Any],
+        connect: Callable[[], Awaitable[Any]],
         *,
         client_id: bytes,
         namespace: str,
         backoff: Callable[[], Backoff] = Backoff,
         opened: Callable[[], None] = lambda: None,
         ping_s: float = PING_S,
+        passing: Callable[[grpc.aio.AioRpcError], grpc.aio.AioRpcError] = lambda error: error,
+        beat: Callable[[], None] = lambda: None,
     ) -> None:
         self._connect = connect
         self._ping_s = ping_s
@@ -53,6 +56,8 @@ class Session:
         self._namespace = namespace
         self._backoff = backoff
         self._opened = opened
+        self._passing = passing
+        self._beat = beat
         self._loop = asyncio.get_running_loop()
         self._link: Link | None = None
         # Links that take nothing new, until they end.
@@ -133,8 +138,7 @@ class Session:
         for link in (*self._leaving, *([self._link] if self._link is not None else [])):
             link.fail(error)
         self._cut_waiting(error)
-        for stream in list(self._lasting):
-            stream.cut(renewed(error))
+        self._cut_lasting(error)
         self._lasting.clear()
 
     async def closed(self) -> None:
@@ -165,10 +169,11 @@ class Session:
                     await self._open_link()
                     return
                 except grpc.aio.AioRpcError as error:
-                    self._refused(error)
+                    self._refused(self._passing(error))
         except HoldfastError as error:
-            # This process or loop cannot use the client.
+            # This process or loop cannot use the client, or its token is none.
             self._cut_waiting(error)
+            self._cut_lasting(error)
         except asyncio.CancelledError:
             if not self._closed:
                 self._cut_waiting(local_error(grpc.StatusCode.UNAVAILABLE, "the loop ends"))
@@ -186,7 +191,13 @@ class Session:
             pass
 
     async def _open_link(self) -> None:
-        link = Link(self._connect(), ping_s=self._ping_s, changed=self._changed, ended=self._ended)
+        link = Link(
+            await self._connect(),
+            ping_s=self._ping_s,
+            changed=self._changed,
+            ended=self._ended,
+            beat=self._beat,
+        )
         hello = pb.SessionHello(
             protocol=PROTOCOL,
             namespace=self._namespace,
@@ -218,8 +229,7 @@ class Session:
         if failure.status == "UNIMPLEMENTED" and failure.reason == "UNIMPLEMENTED":
             self.offered = False
             self._cut_waiting(Unoffered())
-            for stream in list(self._lasting):
-                stream.cut(Unoffered())
+            self._cut_lasting(Unoffered())
             self._lasting.clear()
             return
         if _forgets(error):
@@ -227,8 +237,11 @@ class Session:
         self._delays = self._delays or self._backoff()
         self._cut_waiting(error)
         if not failure.retryable:
-            for stream in list(self._lasting):
-                stream.cut(renewed(error))
+            self._cut_lasting(error)
+
+    def _cut_lasting(self, error: Exception) -> None:
+        for stream in list(self._lasting):
+            stream.cut(renewed(error))
 
     def _cut_waiting(self, error: Exception) -> None:
         waiting, self._waiting = list(self._waiting), {}

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import grpc
 import grpc.aio
 
+from holdfast._authorization import Authorization
 from holdfast._feed import WINDOW_BYTES, Feed
 from holdfast._messages import actor_target, encoding
 from holdfast._session_events import cursor_of
@@ -31,6 +32,7 @@ class RpcSubscription:
         self._task: asyncio.Task[None] | None = None
         self._drained = asyncio.Event()
         self._delays = transport.backoff()
+        self._authorization = Authorization(transport.tokens)
 
     def open(self) -> None:
         """Subscribe, from where the feed stands."""
@@ -57,14 +59,14 @@ class RpcSubscription:
         try:
             await self._read()
         except grpc.aio.AioRpcError as failed:
-            feed.refused(to_actor_error(failed), None)
+            feed.refused(to_actor_error(self._authorization.passing(failed)), None)
         except HoldfastError as failed:
             feed.failed(failed)
 
     async def _read(self) -> None:
         feed = self._feed
         try:
-            rpc = self._transport.subscribe_events(self._message())
+            rpc = await self._transport.subscribe_events(self._message(), self._authorization)
             async for answer in rpc:
                 self._delays = self._transport.backoff()
                 for event in answer.events:

@@ -25,6 +25,8 @@ _OF_THE_SESSION: Final = (
     grpc.StatusCode.DEADLINE_EXCEEDED,
     grpc.StatusCode.CANCELLED,
     grpc.StatusCode.ABORTED,
+    # Of the token: whether there is another shows when the next one is opened.
+    grpc.StatusCode.UNAUTHENTICATED,
 )
 # gRPC's own words for a stream that ended while something was written to it, whose status
 # it then no longer tells.
@@ -48,12 +50,14 @@ class Link:
         ping_s: float,
         changed: Callable[[Link], None],
         ended: Callable[[Link, Exception], None],
+        beat: Callable[[], None],
     ) -> None:
         self._rpc = rpc
         self._ping_s = ping_s
         self._loop = asyncio.get_running_loop()
         self._changed = changed
         self._ended = ended
+        self._on_beat = beat
         self._frames = Frames()
         self._joiner = Joiner()
         self._next = 1
@@ -308,6 +312,7 @@ class Link:
             text = f"the server has not answered a ping for {self._ping_s:g} s"
             self.fail(local_error(grpc.StatusCode.UNAVAILABLE, text))
             return
+        self._on_beat()
         self._pinged += 1
         self.command(0).ping.number = self._pinged
         self._ping = self._loop.call_later(self._ping_s, self._beat)

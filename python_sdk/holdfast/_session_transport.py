@@ -8,6 +8,7 @@ the first call and asked once; calls too large for a session go beside it.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator
 from contextlib import AbstractContextManager, aclosing, nullcontext
 from functools import partial
@@ -16,6 +17,7 @@ from typing import Any, Protocol
 import grpc
 import grpc.aio
 
+from holdfast._authorization import Authorization
 from holdfast._feed import Carrier, Feed
 from holdfast._grpc import GrpcTransport, Tries
 from holdfast._session import Session, Unoffered
@@ -29,11 +31,15 @@ from holdfast._session_calls import (
 )
 from holdfast._session_connections import Peer, SessionConnection
 from holdfast._session_events import SessionSubscription
-from holdfast._session_link import PING_S
+from holdfast._session_link import HANDSHAKE_S, PING_S
 from holdfast._session_streams import Stream
+from holdfast._token import NoToken
 from holdfast._transport import Call, Connect, Encoded, Reply, Subscribe
+from holdfast.errors import HoldfastError
 from holdfast.v1 import actor_service_pb2
 from holdfast.v1.session_service_pb2_grpc import SessionServiceStub
+
+log = logging.getLogger("holdfast")
 
 
 class Connected(Protocol):
@@ -50,23 +56,33 @@ class SessionTransport(GrpcTransport):
     ping_s: float = PING_S
 
     def __init__(self, channel: grpc.aio.Channel, **options: Any) -> None:
-        super().__init__(channel, **options)
-        self._sessions: Any = SessionServiceStub(channel)
         # One for each namespace; a client has one namespace, so it is one.
         self._by_namespace: dict[str, Session] = {}
+        super().__init__(channel, **options)
+        self._sessions: Any = SessionServiceStub(channel)
         self._deadlines = Deadlines(self._drop)
+        self._looking: asyncio.Task[None] | None = None
 
     def session(self, namespace: str) -> Session:
         """The session, open or not."""
         found = self._by_namespace.get(namespace)
         if found is None:
+            authorization = Authorization(self.tokens)
+
+            async def connect() -> Any:
+                self.check_usable()
+                metadata = await authorization.headers(HANDSHAKE_S)
+                return self._sessions.OpenSession(metadata=metadata)
+
             found = self._by_namespace[namespace] = Session(
-                self._open_session,
+                connect,
                 client_id=self._sequence.client_id,
                 namespace=namespace,
                 backoff=self._backoff,
                 opened=self._session_opened,
                 ping_s=self.ping_s,
+                passing=authorization.passing,
+                beat=self._look_for_token,
             )
         return found
 
@@ -194,6 +210,8 @@ class SessionTransport(GrpcTransport):
         self._closed = True
         sessions = list(self._by_namespace.values())
         self._by_namespace.clear()
+        if self._looking is not None:
+            self._looking.cancel()
         for session in sessions:
             session.close()
         if self.can_wait:
@@ -211,10 +229,21 @@ class SessionTransport(GrpcTransport):
         for session in self._by_namespace.values():
             session.drop(stream)
 
-    def _open_session(self) -> Any:
-        self.check_usable()
-        metadata = () if self._authorization is None else (self._authorization,)
-        return self._sessions.OpenSession(metadata=metadata)
+    def _token_changed(self, token: str) -> None:
+        for session in self._by_namespace.values():
+            session.renew(token)
+
+    def _look_for_token(self) -> None:
+        if self.tokens.asks and (self._looking is None or self._looking.done()):
+            self._looking = self._loop.create_task(self._ask_for_token())
+
+    async def _ask_for_token(self) -> None:
+        try:
+            # What is new is told to the session.
+            await self.tokens.ask()
+        except (NoToken, HoldfastError) as error:
+            # It is asked again, at the latest when the session must be opened anew.
+            log.warning("no new token for an open session: %s", error)
 
     def _session_opened(self) -> None:
         self.connected = True

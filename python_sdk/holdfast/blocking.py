@@ -33,6 +33,7 @@ from holdfast._blocking_connection import (
     subscribe,
 )
 from holdfast._handle import ActorHandle
+from holdfast._token import TokenSource
 from holdfast._transport import ActorInfo
 from holdfast.actor import Action, Actor
 from holdfast.client import Key
@@ -200,7 +201,7 @@ class Client:
         self,
         address: str,
         *,
-        token: str | None = None,
+        token: TokenSource = None,
         namespace: str = "default",
         tls: bool | TlsConfig = False,
         timeout: float | None = 60.0,
@@ -245,6 +246,15 @@ class Client:
         neither a class nor a name.
         """
         return self._client.name_of(actor)
+
+    def renew_token(self, token: TokenSource) -> None:
+        """Go on with another token, or another function that gives it; a function runs on the
+        client's own thread."""
+
+        async def renew() -> None:
+            self._client.renew_token(token)
+
+        self._runner.run(renew())
 
     def observe(self, observer: RpcObserver) -> None:
         """Let `observer` see the RPCs of this client from now on; see `holdfast.contrib`."""

@@ -31,6 +31,7 @@ from holdfast._handle import (
     check_timeout,
     encoding_number,
 )
+from holdfast._token import TokenSource, check_source
 from holdfast._transport import ActorInfo, Encoded, Lifecycle, ListQuery, Target, Transport
 from holdfast.actor import Actor
 from holdfast.errors import HoldfastError
@@ -288,7 +289,8 @@ class Client(BaseClient):
     """A client of one server. See the module's docstring.
 
     `address` is "host:port", "[::1]:6430" or "unix:/path"; `namespace` that of the actors.
-    `token` is sent with every call as a bearer token. `tls` is False for plain text, True
+    `token` is sent with every call as a bearer token: a string, or a function, plain or
+    `async`, that gives one; see `renew_token`. `tls` is False for plain text, True
     for TLS with the system's roots, or a `TlsConfig`. `timeout` is the deadline of a call
     with all its retries, in seconds; None waits for ever. `encoding` is that of arguments
     and results, a member of `holdfast.payload.Encoding` or its name, "json". `session` is
@@ -305,7 +307,7 @@ class Client(BaseClient):
         self,
         address: str,
         *,
-        token: str | None = None,
+        token: TokenSource = None,
         namespace: str = "default",
         tls: bool | TlsConfig = False,
         timeout: float | None = 60.0,
@@ -316,7 +318,7 @@ class Client(BaseClient):
         if not isinstance(tls, (bool, TlsConfig)):
             raise TypeError(f"tls is True, False or a TlsConfig, not {type(tls).__name__}")
         self.address: str = check_address(address)
-        self._token = _check_token(token)
+        self._token = check_source(token)
         self._tls = tls
         self._session = session
         self._grpc: GrpcTransport | None = None
@@ -336,6 +338,19 @@ class Client(BaseClient):
             self._grpc = made(open_channel(self.address, self._tls), token=self._token)
             self._grpc.observer = self._observer
         return self._grpc
+
+    def renew_token(self, token: TokenSource) -> None:
+        """Go on with another token, or another function that gives it.
+
+        From now on calls show this one, and an open session goes on with it at once: nothing
+        that is open in it is touched. A function is asked before each RPC and each opening of
+        a session, and every 20 s while one is open; a token that the server refuses is tried
+        again where the function gives another. Raises TypeError or ValueError for what is no
+        token.
+        """
+        self._token = check_source(token)
+        if self._grpc is not None:
+            self._grpc.tokens.renew(self._token)
 
     def observe(self, observer: RpcObserver) -> None:
         """Let `observer` see the RPCs of this client from now on; see `holdfast.contrib`."""
@@ -362,14 +377,6 @@ class Client(BaseClient):
 
     def __repr__(self) -> str:
         return f"<holdfast.Client {self.address} namespace={self.namespace!r}>"
-
-
-def _check_token(token: str | None) -> str | None:
-    if not token:
-        return None
-    if not (token.isascii() and token.isprintable()):
-        raise ValueError("a token has only printable ASCII characters")
-    return token
 
 
 __all__ = ["ActorInfo", "BaseClient", "Client", "Key"]

@@ -23,3 +23,20 @@ async def use(client: Client) -> None:
     room: ChatRoom = client.get("chat-room")  # error
     assert number
     assert room
+
+
+async def live(client: Client, room: ChatRoom) -> None:
+    Client("127.0.0.1:6430", token=b"bytes")  # error
+    client.renew_token(3)  # error
+    client.renew_token(lambda: 3)  # error
+    room.connect(param={"user": "ada"})  # error
+    room.events("message", from_sequence="1")  # error
+    room.events("message", slow_reader="drop")  # error
+    room.on("message")  # error
+    room.on("message", print, slow_reader="drop")  # error
+    async with room.connect() as conn:
+        await conn.send(1)  # error
+        conn.on(1, print)  # error
+        conn.absent()  # error
+    with room.connect():  # error
+        pass

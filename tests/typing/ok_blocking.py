@@ -36,3 +36,11 @@ def use() -> None:
         reveal_type(client.destroy(room))  # str
         for info in client.list(ChatRoom):
             reveal_type(info.actor_id)  # str
+        with room.connect(params={"user": "ada"}) as conn:
+            reveal_type(conn)  # Connection[ChatRoom]
+            reveal_type(conn.call(ChatRoom.send, "x"))  # int
+            print(conn.status.upper())
+            conn.on("message", print, slow_reader="conflate")
+            for event in conn.events("message"):
+                reveal_type(event.args)  # tuple[Any, ...]
+        client.renew_token("other")

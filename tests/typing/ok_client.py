@@ -7,7 +7,7 @@ from typing import reveal_type
 
 from ok_actor import ChatRoom, Room, RoomShelf
 
-from holdfast import ActorError, Client, TlsConfig
+from holdfast import ActorError, Client, EventsTrimmed, TlsConfig
 
 
 async def use() -> None:
@@ -37,3 +37,45 @@ async def use() -> None:
             reveal_type(error.status)  # str
             reveal_type(error.retryable)  # bool
             reveal_type(error.retry_after_s)  # float | None
+
+
+async def live(client: Client) -> None:
+    room = client.get_or_create(ChatRoom, ["general"])
+    connection = room.connect(params={"user": "ada"})
+    reveal_type(connection)  # ActorConnection[ChatRoom]
+    reveal_type(connection.connection_id)  # str | None
+    connection.on_open(lambda: None)
+    connection.on_error(lambda error: print(error))
+    connection.on_status_change(lambda status: print(status.upper()))
+    async with connection as conn:
+        reveal_type(conn)  # ChatRoom
+        reveal_type(await conn.send("x"))  # int
+        reveal_type(await conn.with_options(timeout=1.0).send("x"))  # int
+        async for token in conn.tell("x"):
+            reveal_type(token)  # str
+        remove = conn.on("message", print, slow_reader="conflate")
+        remove()
+        conn.once("message", print)
+        async for event in conn.events("message", from_sequence=1, slow_reader="end"):
+            reveal_type(event.args)  # tuple[Any, ...]
+            reveal_type(event.sequence)  # int
+    async with room.connect() as other:
+        reveal_type(other)  # ChatRoom
+    async with client.get("chat-room").connect({"user": "ada"}) as untyped:
+        reveal_type(await untyped.send("x"))  # Any
+    try:
+        async for event in room.events():
+            reveal_type(event.name)  # str
+    except EventsTrimmed as gap:
+        reveal_type(gap.oldest_sequence)  # int
+
+
+async def token() -> str:
+    return "token"
+
+
+async def renew(client: Client) -> None:
+    client.renew_token("other")
+    client.renew_token(token)
+    client.renew_token(lambda: "other")
+    Client("127.0.0.1:6430", token=token)

@@ -14,6 +14,7 @@ import random
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from typing import Any, Protocol, TypeVar, cast
 
+from holdfast._events import Decode
 from holdfast._feed import Carrier
 from holdfast._grpc import GrpcTransport
 from holdfast._retry import Backoff, Sequence
@@ -69,7 +70,7 @@ class ClockedTransport:
         return self._stream("iterate_on", call, connection)
 
     def connection_core(
-        self, transport: Any, request: Any, params: Any, timeout: float | None, decode: Any
+        self, transport: Any, request: Any, params: Any, timeout: float | None, decode: Decode
     ) -> ClockedCore:
         """What is behind a connection."""
         self.runs.check()

@@ -111,7 +111,7 @@ def test_the_blocking_twin_has_the_same_surface(plain: type, waiting: type, more
 
 
 def test_the_client_of_an_actor_has_the_surface_of_every_client() -> None:
-    assert set(public(Client)) - set(public(BaseClient)) == {"close", "observe"}
+    assert set(public(Client)) - set(public(BaseClient)) == {"close", "observe", "renew_token"}
 
 
 def test_the_members_of_a_handle_are_declared_on_the_actor() -> None:
