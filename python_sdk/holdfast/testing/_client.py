@@ -68,12 +68,10 @@ class ClockedTransport:
         """Run a streaming action on a connection."""
         return self._stream("iterate_on", call, connection)
 
-    def connection_core(
-        self, transport: Any, request: Any, params: Any, timeout: float | None
-    ) -> ClockedCore:
+    def connection_core(self, *args: Any) -> ClockedCore:
         """What is behind a connection."""
         self.runs.check()
-        return ClockedCore(transport, request, params, timeout)
+        return ClockedCore(*args)
 
     def connection(self, request: Any, peer: Any) -> ClockedStream:
         """A connection that is not yet open."""
