@@ -40,6 +40,8 @@ class Stage:
     processes: int = 1
     # A short run takes one of so many tests.
     rotation: int = 1
+    # Tests that do not stand under tests/.
+    beside: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,14 @@ STAGES: Final = (
     Stage("lint", 30, "linters, types, imports, protos"),
     REST,
     Stage("server", 60, "a real server and a real client", ("server",), 2, 2),
-    Stage("docs", 90, "examples, documentation, packages", ("examples", "docs", "packaging"), 2),
+    Stage(
+        "docs",
+        90,
+        "examples, documentation, packages",
+        ("examples", "docs", "packaging"),
+        2,
+        beside=("examples",),
+    ),
     Stage("crash", 180, "servers that are killed under load", ("crash",)),
     Stage("conformance", 60, "clients in other languages", ("conformance",)),
 )
@@ -69,7 +78,7 @@ def directories_of(stage: Stage) -> list[str]:
         existing -= {name for other in STAGES for name in other.directories}
     else:
         existing &= set(stage.directories)
-    return [f"tests/{name}" for name in sorted(existing)]
+    return [*(f"tests/{name}" for name in sorted(existing)), *stage.beside]
 
 
 def command_of(stage: Stage, seed: int, *, everything: bool) -> list[str] | None:

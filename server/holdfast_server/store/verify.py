@@ -4,7 +4,8 @@ One pass over every row, a page at a time, so that memory does not grow with
 the directory. Nothing is changed. Checked: each directory row leads to an
 actor record that leads back; ids and scopes lie in their shard; state, KV,
 event and connection rows belong to live actors; records decode; the KV bytes in use are
-the sum of the rows; events have the numbers and the bytes that their log says. Replies
+the sum of the rows; events have the numbers and the bytes that their log says; schedules
+are as many as their agenda says, and agree with the index of timers both ways. Replies
 and sends outlive their actor, so theirs is not looked for.
 """
 
@@ -13,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import groupby
 from pathlib import Path
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple
 
 from google.protobuf.message import DecodeError, Message
 
@@ -31,11 +32,10 @@ from holdfast_server.store.api import StoreError
 from holdfast_server.store.keys import Kind
 from holdfast_server.store.rocks import RocksReader
 from holdfast_server.store.v1 import records_pb2 as records
+from holdfast_server.store.verify_agenda import AgendaCheck, Row, Rows
 
 FINDINGS_MAX: Final = 1000
 _PAGE: Final = 1000
-
-Row = tuple[bytes, bytes]
 
 # Lengths of keys after the kind: exact, or the least where a free part follows.
 _EXACT: Final = {
@@ -98,14 +98,6 @@ _OWNED: Final = (
     Kind.SCHEDULE_RUN,
     Kind.SCHEDULE_DEAD,
 )
-
-
-class Rows(Protocol):
-    """What the check reads; every Store is one."""
-
-    def multi_get(self, keys: list[bytes]) -> list[bytes | None]: ...
-
-    def scan(self, start: bytes, end: bytes, *, limit: int) -> list[Row]: ...
 
 
 def verify(data_dir: str | Path) -> list[str]:
@@ -171,6 +163,7 @@ class _Check:
         self._summed = (b"", 0)
         # The actor whose event rows are being read.
         self._run = _Run()
+        agendas = self._agendas = AgendaCheck(rows, self._find, self._parse)
         self._special: dict[Kind, Callable[[list[Row]], None]] = {
             Kind.DIRECTORY: self._directory,
             Kind.ACTOR: self._actors,
@@ -181,9 +174,10 @@ class _Check:
             Kind.EVENT_EXPIRY: self._event_expiries,
             Kind.REPLY_EXPIRY: self._expiries,
             Kind.INBOX: self._inbox,
-            Kind.KV_EXPIRY: self._kv_expiries,
-            Kind.SCHEDULE: self._schedules,
-            Kind.TIMER: self._timers,
+            Kind.KV_EXPIRY: agendas.kv_expiries,
+            Kind.AGENDA: agendas.agendas,
+            Kind.SCHEDULE: agendas.schedules,
+            Kind.TIMER: agendas.timers,
         }
 
     def run(self) -> None:
@@ -313,6 +307,8 @@ class _Check:
         for key, value in rows:
             if not value:
                 self._find(key, "a value without its type byte")
+            else:
+                self._agendas.entry(key, value)
             owner, size = key[2:18], len(key) - 18 + len(value)
             if owner == self._summed[0]:
                 self._summed = (owner, self._summed[1] + size)
@@ -418,43 +414,6 @@ class _Check:
             mark = key[2 + 8 + ID_BYTES :]
             if len(mark) < 1 + 16 and mark != keys.BURIED:
                 self._find(key, f"a key of {len(key)} bytes")
-
-    def _kv_expiries(self, rows: list[Row]) -> None:
-        for key, _ in rows:
-            due_ms, name = keys.parse_kv_expiry_key(key)
-            entry = self._rows.multi_get([keys.kv_key(key[2:18], name)])[0]
-            # An upper-case type byte, then the expiry.
-            if entry is None or entry[:1].islower() or int.from_bytes(entry[1:9]) != due_ms:
-                self._find(key, "no KV entry expires then")
-
-    def _schedules(self, rows: list[Row]) -> None:
-        """Each has its row in the index of timers, unless it is paused."""
-        for key, value in rows:
-            record = self._parse(Kind.SCHEDULE, key, value)
-            if not isinstance(record, records.ScheduleRecord) or not record.due_ms:
-                continue
-            timer = keys.timer_key(record.due_ms, key[2:18], record.number)
-            if self._rows.multi_get([timer]) != [key[18:]]:
-                self._find(key, f"due at {record.due_ms}, but no timer says so")
-
-    def _timers(self, rows: list[Row]) -> None:
-        for key, rest in rows:
-            if len(key) != 2 + 8 + ID_BYTES + 8:
-                self._find(key, f"a key of {len(key)} bytes")
-                continue
-            due_ms, owner, number = keys.parse_timer_key(key)
-            above = keys.schedule_key(owner, rest) if number else keys.agenda_key(owner)
-            row = self._rows.multi_get([above])[0]
-            if row is None:
-                self._find(key, f"of actor {format_actor_id(owner)}, which waits for no such thing")
-                continue
-            record = self._parse(Kind.SCHEDULE if number else Kind.AGENDA, above, row)
-            if isinstance(record, records.ScheduleRecord):
-                says = record.due_ms if record.number == number else 0
-            else:
-                says = getattr(record, "sweep_due_ms", due_ms)
-            if record is not None and says != due_ms:
-                self._find(key, "the row that it stands for is due at another time")
 
     def _inbox(self, rows: list[Row]) -> None:
         for key, value in rows:

@@ -15,9 +15,10 @@ from tools.test import REST, ROOT, STAGES, Outcome, Stage, command_of, directori
 def test_every_test_is_in_one_stage() -> None:
     directories = Counter(name for stage in STAGES for name in directories_of(stage))
     files = [path.relative_to(ROOT) for path in (ROOT / "tests").rglob("test_*.py")]
+    examples = {"examples"} if [*(ROOT / "examples").rglob("test_*.py")] else set()
 
     assert set(directories.values()) == {1}
-    assert {f"tests/{file.parts[1]}" for file in files} == set(directories)
+    assert {f"tests/{file.parts[1]}" for file in files} | examples == set(directories)
     assert "tests/unit" in directories_of(REST)
 
 

@@ -1,0 +1,1 @@
+"""A rate limiter, sharded by key."""

@@ -1,0 +1,1 @@
+"""Subscriptions that are billed each month."""
