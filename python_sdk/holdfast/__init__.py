@@ -2,6 +2,7 @@
 
 from holdfast.actor import Actor, action
 from holdfast.actor_connection import ActorConnection
+from holdfast.bigint import BigInt
 from holdfast.client import ActorInfo, Client
 from holdfast.connection import Connection, Connections
 from holdfast.context import AbortSignal, Context, Kv
@@ -25,6 +26,7 @@ __all__ = [
     "ActorConnection",
     "ActorError",
     "ActorInfo",
+    "BigInt",
     "Client",
     "Connection",
     "Connections",

@@ -13,7 +13,8 @@ from holdfast._walk import children
 from holdfast.errors import HoldfastError
 
 
-def _module() -> ModuleType:
+def module() -> ModuleType:
+    """cbor2, which not every client has; HoldfastError without it."""
     try:
         import cbor2
     except ImportError as error:
@@ -25,7 +26,7 @@ def _module() -> ModuleType:
 
 def dumps(value: Any) -> bytes:
     """Encodes a value of plain types."""
-    data: bytes = _module().dumps(value)
+    data: bytes = module().dumps(value)
     return data
 
 
@@ -36,7 +37,7 @@ def loads(data: bytes) -> Any:
     that are no CBOR.
     """
     source = io.BytesIO(data)
-    tree = _module().CBORDecoder(source).decode()
+    tree = module().CBORDecoder(source).decode()
     if source.tell() != len(data):
         raise ValueError(f"trailing bytes after the value (byte {source.tell()})")
     _check(tree, set())
@@ -64,4 +65,4 @@ def _check(value: Any, seen: set[int]) -> None:
             raise
 
 
-__all__ = ["dumps", "loads"]
+__all__ = ["dumps", "loads", "module"]

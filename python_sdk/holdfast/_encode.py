@@ -15,7 +15,7 @@ from uuid import UUID
 
 import msgspec
 
-from holdfast import _cbor
+from holdfast import _cbor, _to_javascript
 from holdfast._encoding import NUMBER_MAX, Encoding, Refused
 from holdfast._walk import complete, is_pydantic, locate, step
 from holdfast.errors import EncodeError
@@ -29,12 +29,15 @@ _JSON: Final = int(Encoding.JSON)
 _MSGPACK: Final = int(Encoding.MSGPACK)
 _CBOR: Final = int(Encoding.CBOR)
 _PROTOBUF: Final = int(Encoding.PROTOBUF)
+_JAVASCRIPT: Final = int(Encoding.JAVASCRIPT)
 
 
 def encode(value: Any, encoding: int) -> bytes:
     """Encodes a value; raises EncodeError with the path of what cannot be encoded."""
     if encoding == _PROTOBUF:
         return _encode_protobuf(value)
+    if encoding == _JAVASCRIPT:
+        return _encode_javascript(value)
     if encoding not in (_MSGPACK, _JSON, _CBOR):
         raise EncodeError(f"unknown encoding {encoding}", "$")
     if not _is_plain(value, encoding, 0):
@@ -80,6 +83,18 @@ def _encode_protobuf(value: Any) -> bytes:
         raise EncodeError(f"encoding protobuf carries one protobuf message, not {name}", "$")
     data: bytes = serialize()
     return data
+
+
+def _encode_javascript(value: Any) -> bytes:
+    def attempt(part: Any) -> bytes:
+        return _to_javascript.dumps(part, enc_hook)
+
+    try:
+        return attempt(value)
+    except Refused as refused:
+        raise EncodeError(str(refused), refused.path("$")) from None
+    except Exception as error:  # an encoder's own, or what a value raises when it is looked at
+        raise _located(value, error, attempt) from error
 
 
 def _is_plain(value: Any, encoding: int, depth: int) -> bool:

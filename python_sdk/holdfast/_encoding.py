@@ -10,12 +10,17 @@ NUMBER_MAX: Final = 2**53 - 1
 
 
 class Encoding(IntEnum):
-    """Encodings of a payload; the numbers are those of the proto enum."""
+    """Encodings of a payload; the numbers are those of the proto enum.
+
+    JAVASCRIPT is in no proto: it is CBOR as JavaScript's clients read it, and what the
+    gateway asks results and events in.
+    """
 
     JSON = 1
     MSGPACK = 2
     CBOR = 3
     PROTOBUF = 4
+    JAVASCRIPT = 64
 
 
 class Refused(Exception):

@@ -11,10 +11,13 @@ from typing import Any
 import msgspec
 
 from holdfast._walk import is_pydantic
+from holdfast.bigint import BigInt
 
 
 def _hook(kind: type) -> dict[str, Any]:
     # References of an inner model start at the root, so they are spelled out there.
+    if issubclass(kind, BigInt):
+        return {"type": "integer"}
     return _model_schema(kind) if is_pydantic(kind) else {"title": kind.__name__}
 
 

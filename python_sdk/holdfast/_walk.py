@@ -16,6 +16,8 @@ from typing import Any
 import msgspec
 from msgspec import inspect as mi
 
+from holdfast.bigint import BigInt
+
 PATH_DEPTH_MAX = 100
 # What untyped payloads decode to: a class of which one of these is an instance can be asked for.
 _DECODED = (str, int, float, bytes, list, dict, datetime)
@@ -153,8 +155,8 @@ def undecodable(kind: Any) -> type | None:
     for info in _types(mi.type_info(kind), set(), models=False):
         if isinstance(info, mi.CustomType):
             cls: Any = info.cls
-            message = is_pydantic(cls) or hasattr(cls, "FromString")
-            if not message and not any(issubclass(plain, cls) for plain in _DECODED):
+            read = is_pydantic(cls) or hasattr(cls, "FromString") or issubclass(cls, BigInt)
+            if not read and not any(issubclass(plain, cls) for plain in _DECODED):
                 found: type = cls
                 return found
     return None

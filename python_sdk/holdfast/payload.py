@@ -17,10 +17,11 @@ from typing import Any, Final
 import msgspec
 from msgspec import inspect as mi
 
-from holdfast import _cbor
+from holdfast import _cbor, _from_javascript
 from holdfast._encode import enc_hook, encode
 from holdfast._encoding import NUMBER_MAX, Encoding, Refused
 from holdfast._walk import children, complete, contains, is_pydantic, leaves_defaults
+from holdfast.bigint import BigInt
 from holdfast.errors import DecodeError, HoldfastError
 
 _BINARY: Final = (bytes, bytearray, memoryview)
@@ -41,6 +42,8 @@ def _decode_custom(kind: type, value: Any, binary: Any) -> Any:
     if not is_pydantic(kind):
         if isinstance(value, kind):
             return value
+        if issubclass(kind, BigInt):
+            return kind(msgspec.convert(value, int))
         raise TypeError(f"Expected `{kind.__qualname__}`, which only encoding protobuf carries")
     if isinstance(value, dict):
         # Pydantic would read base64 text as the bytes themselves.
@@ -204,6 +207,8 @@ def _takes_int(info: Any) -> bool:
         return all(isinstance(member.value, int) for member in info.cls)
     if isinstance(info, mi.LiteralType):
         return any(isinstance(value, int) for value in info.values)
+    if isinstance(info, mi.CustomType):
+        return issubclass(info.cls, BigInt)
     return isinstance(info, mi.IntType)
 
 
@@ -236,10 +241,10 @@ def untyped(data: bytes, encoding: int) -> Any:
             return msgspec.msgpack.decode(data, ext_hook=_ext_hook)
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise _malformed(error, encoding) from error
-    if encoding != Encoding.CBOR:
+    if encoding not in (Encoding.CBOR, Encoding.JAVASCRIPT):
         raise DecodeError(f"unknown encoding {encoding}", "$")
     try:
-        return _cbor.loads(data)
+        return _cbor.loads(data) if encoding == Encoding.CBOR else _from_javascript.loads(data)
     except Refused as refused:
         raise DecodeError(str(refused), refused.path("$")) from None
     except HoldfastError:

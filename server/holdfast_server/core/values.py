@@ -7,15 +7,21 @@ from typing import Final, NamedTuple
 
 
 class Encoding(IntEnum):
-    """Encodings of a payload; the numbers are those of the proto enum."""
+    """Encodings of a payload; the numbers are those of the proto enum.
+
+    JAVASCRIPT is in no proto: it is CBOR as JavaScript's clients read it, and what the
+    gateway asks results and events in. Stored replies and events may be in it.
+    """
 
     JSON = 1
     MSGPACK = 2
     CBOR = 3
     PROTOBUF = 4
+    JAVASCRIPT = 64
 
 
-ENCODINGS: Final = frozenset(int(encoding) for encoding in Encoding)
+ENCODINGS: Final = frozenset(int(e) for e in Encoding if e is not Encoding.JAVASCRIPT)
+"""What callers may name."""
 
 
 class Value(NamedTuple):
