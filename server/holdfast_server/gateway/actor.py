@@ -144,15 +144,18 @@ class ActorDoor:
         if route.rest not in _CONNECT:
             return None
         codec = codec_of(None, tagged=tags_values(exchange, route), limits=self._wire)
+        tokens = [*exchange.tokens(), route.token, offer.token]
         try:
             codec = codec_of(offer.encoding, tagged=codec.tagged, limits=self._wire)
-            self._desk.guard.check_token([*exchange.tokens(), route.token, offer.token])
+            self._desk.guard.check_token(tokens)
             params = params_of(offer.params, self._desk.limits)
             target = self.target(route, codec)
         except HoldfastError as error:
             return await self._turn_away(exchange, codec, failure_of(error))
         socket = await accept(exchange)
-        connection = Connection(self._desk, self._sockets, self._frames, exchange, socket, codec)
+        connection = Connection(
+            self._desk, self._sockets, self._frames, exchange, socket, codec, tokens
+        )
         await connection.run(target, params)
         return socket
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from aiohttp import WSMsgType
@@ -112,7 +113,10 @@ class Connection:
         exchange: Exchange,
         socket: WebSocket,
         codec: Codec,
+        tokens: Sequence[str | None],
     ) -> None:
+        """`tokens` are those that its client has shown."""
+        self._tokens = tokens
         self._desk = desk
         self._sockets = sockets
         self._frames = frames
@@ -146,6 +150,12 @@ class Connection:
         """Close when what is under way has been answered."""
         self._draining = True
         self._end_when_quiet()
+
+    def recheck(self) -> None:
+        """Other tokens are accepted: close if none of its own is."""
+        if not self._desk.guard.admits(self._tokens):
+            error = HoldfastError(errors.UNAUTHENTICATED, "the token is no longer accepted")
+            self._fail(failure_of(error))
 
     async def _open(self, target: Target, params: Value | None) -> bool:
         desk = self._desk

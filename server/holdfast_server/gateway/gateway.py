@@ -80,6 +80,7 @@ class Gateway:
     def start(self, desk: Desk) -> None:
         """Answer by this node from now on."""
         self._router = Router(desk, self.sockets)
+        desk.guard.watch(self.sockets.recheck)
 
     async def renew_tls(self) -> None:
         """Use the TLS files that are in force now for new connections."""

@@ -5,7 +5,7 @@ Everything here is decided by headers alone, before anything of a request is loo
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 from holdfast_server.core import errors
@@ -48,6 +48,11 @@ class Guard:
         if self._tokens is None:
             return True
         return any(token and self._tokens.caller(token) is not None for token in shown)
+
+    def watch(self, tell: Callable[[], None]) -> None:
+        """Call `tell` whenever other tokens are accepted."""
+        if self._tokens is not None:
+            self._tokens.watch(tell)
 
     def check_token(self, shown: Iterable[str | None]) -> None:
         """UNAUTHENTICATED unless `admits`."""

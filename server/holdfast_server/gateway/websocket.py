@@ -192,11 +192,15 @@ class Outgoing:
         self._tell_of_room()
 
 
-class Draining(Protocol):
-    """A conversation on a WebSocket."""
+class Conversation(Protocol):
+    """What goes on on a WebSocket."""
 
     def drain(self) -> None:
         """Close when what is under way has been answered."""
+        ...
+
+    def recheck(self) -> None:
+        """Other tokens are accepted: close if its own is not among them."""
         ...
 
 
@@ -204,19 +208,19 @@ class Sockets:
     """The conversations that are open, and work of theirs that outlives them."""
 
     def __init__(self) -> None:
-        self._open: dict[Draining, asyncio.Task[Any]] = {}
+        self._open: dict[Conversation, asyncio.Task[Any]] = {}
         self._work: set[asyncio.Task[None]] = set()
 
     def __len__(self) -> int:
         return len(self._open)
 
-    def add(self, conversation: Draining) -> None:
+    def add(self, conversation: Conversation) -> None:
         """It is held by the task that runs."""
         task = asyncio.current_task()
         assert task is not None
         self._open[conversation] = task
 
-    def discard(self, conversation: Draining) -> None:
+    def discard(self, conversation: Conversation) -> None:
         self._open.pop(conversation, None)
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
@@ -229,6 +233,10 @@ class Sockets:
     def drain(self) -> None:
         for conversation in list(self._open):
             conversation.drain()
+
+    def recheck(self) -> None:
+        for conversation in list(self._open):
+            conversation.recheck()
 
     async def close(self) -> None:
         """Wait a little until all is said."""
