@@ -58,6 +58,7 @@ STAGES: Final = (
     Stage("lint", 30, "linters, types, imports, protos"),
     REST,
     Stage("server", 60, "a real server and a real client", ("server",), 2, 2),
+    Stage("gateway", 120, "clients that speak HTTP and WebSocket", ("gateway",), 2),
     Stage(
         "docs",
         90,

@@ -36,12 +36,16 @@ def announce(server: Server, _: Shutdown) -> None:
     if server.admin_port and config.admin_address is not None:
         admin = config.admin_address._replace(port=server.admin_port)
         print(f"Admin on {admin}: health, reflection, channelz", flush=True)
+    if server.http_port and config.http_address is not None:
+        scheme = "https" if config.tls_cert else "http"
+        http = config.http_address._replace(port=server.http_port)
+        print(f"Gateway on {scheme}://{http}: HTTP, WebSocket, RivetKit's clients", flush=True)
 
 
 async def run(registry: Registry, config: Config, on_ready: OnReady = announce) -> int:
     """Serve until SIGTERM or SIGINT, then drain; the exit code."""
     server = Server(registry, config)
-    with Shutdown(lambda: server.security.reload()) as shutdown:
+    with Shutdown(lambda: server.reload()) as shutdown:
         await server.start()
         if server.tracing is not None:
             server.tracing.share()

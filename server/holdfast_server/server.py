@@ -1,4 +1,4 @@
-"""One server: store, runtime and rpc put together, started and drained."""
+"""One server: store, runtime, rpc and gateway put together, started and drained."""
 
 from __future__ import annotations
 
@@ -9,12 +9,17 @@ import os
 import random
 import secrets
 import time
-from typing import TYPE_CHECKING
+from importlib.metadata import version
+from typing import TYPE_CHECKING, NamedTuple
 
 from holdfast.registry import Registry
 from holdfast_server.addresses import HostPort, why_not_free
 from holdfast_server.config import AUTO, SETTINGS, Config
+from holdfast_server.core.origins import Origins
 from holdfast_server.failures import StartError
+from holdfast_server.gateway.desk import Desk
+from holdfast_server.gateway.gateway import Gateway
+from holdfast_server.gateway.guard import Guard
 from holdfast_server.rpc.interceptors.tracing import TracingInterceptor
 from holdfast_server.rpc.listener import Access, BindError, Listener
 from holdfast_server.runtime.environment import Environment
@@ -32,6 +37,14 @@ if TYPE_CHECKING:
     from holdfast_server.telemetry.provider import Tracing
 
 log = logging.getLogger("holdfast.server")
+
+
+class _Addresses(NamedTuple):
+    """Where to listen; None where nothing is."""
+
+    grpc: HostPort
+    admin: HostPort | None
+    http: HostPort | None
 
 
 class Server:
@@ -58,8 +71,12 @@ class Server:
         self.port = 0
         # 0 while there is no admin server.
         self.admin_port = 0
+        # 0 while there is no gateway.
+        self.http_port = 0
+        self.gateway: Gateway | None = None
         self.tracing: Tracing | None = None
         self._stopping: asyncio.Task[None] | None = None
+        self._renewing: asyncio.Task[None] | None = None
 
     def check(self) -> None:
         """Read the files that the settings name; ConfigError when one is wrong."""
@@ -76,6 +93,10 @@ class Server:
             undo.push_async_callback(self._close_tracing)
             self._threads = SystemThreads(limits.action_threads_max)
             undo.callback(self._threads.close)
+            if addresses is not None and addresses.http is not None:
+                # Connections wait from now on; a client that is refused gives up for good.
+                await self._open_gateway(addresses.http)
+                undo.push_async_callback(self._close_gateway)
             if self._store is None:
                 self._store = RocksStore(
                     config.data,
@@ -112,7 +133,8 @@ class Server:
             self.node.start(LocalRunner(self._registry.types, self.node))
             self._watchdog = Watchdog(limits.loop_block_warn_s)
             if addresses is not None:
-                await self._listen(*addresses)
+                await self._listen(addresses)
+                self._start_gateway()
                 self._watchdog.start()
             undo.pop_all()
 
@@ -129,6 +151,8 @@ class Server:
     async def _stop(self) -> None:
         listener = self.listener
         listener.drain()
+        if self.gateway is not None:
+            self.gateway.drain()
         ending = asyncio.get_running_loop().call_later(
             self.config.limits.drain_streams_s, listener.end_streams
         )
@@ -143,7 +167,63 @@ class Server:
             self._store.close()
         finally:
             self._threads.close()
+            # The last to go, so that whoever comes is told to wait.
+            await self._close_gateway()
             await self._close_tracing()
+
+    def reload(self) -> None:
+        """Read the tokens and the TLS files again; what is wrong is logged and changes
+        nothing."""
+        self.security.reload()
+        if self.gateway is not None and self.security.tls is not None:
+            self._renewing = asyncio.create_task(self._renew(self.gateway))
+
+    async def _renew(self, gateway: Gateway) -> None:
+        try:
+            await gateway.renew_tls()
+        except OSError as error:
+            log.error("SIGHUP: the gateway keeps its TLS files: %s", error)
+
+    async def _open_gateway(self, address: HostPort) -> None:
+        security = self.security
+        gateway = Gateway(
+            self.config.limits,
+            secret_bytes=secrets.token_bytes,
+            tls=lambda: None if security.tls is None else security.tls.context,
+            access_log=self.config.access_log,
+        )
+        try:
+            self.http_port = await gateway.open(*address)
+        except OSError as error:
+            reason = error.strerror or error
+            if self.config.http != AUTO:
+                raise StartError(f"cannot listen on {address}: {reason}") from None
+            # Another process took it between the look and the bind.
+            log.warning("no gateway, as %s cannot be used: %s", address, reason)
+        else:
+            self.gateway = gateway
+
+    def _start_gateway(self) -> None:
+        config, address = self.config, self.config.http_address
+        if self.gateway is None or address is None:
+            return
+        checked = bool(config.token or config.token_file)
+        origins = Origins(config.cors_origins, checked=checked, loopback=address.loopback)
+        self.gateway.start(
+            Desk(
+                node=self.node,
+                limits=config.limits,
+                namespaces=config.namespaces,
+                calls=self.listener.calls,
+                guard=Guard(origins, self.security.tokens if checked else None),
+                version=version("holdfast"),
+            )
+        )
+
+    async def _close_gateway(self) -> None:
+        gateway, self.gateway = self.gateway, None
+        if gateway is not None:
+            await gateway.close()
 
     async def _close_tracing(self) -> None:
         if self.tracing is not None:
@@ -173,22 +253,21 @@ class Server:
             threads=self._threads,
         )
 
-    def _addresses(self) -> tuple[HostPort, HostPort | None]:
+    def _addresses(self) -> _Addresses:
         """Where to listen, known to be free; before anything is opened or written."""
         config = self.config
-        public, admin = config.grpc_address, config.admin_address
+        public = config.grpc_address
         reason = why_not_free(public)
         if reason:
             raise StartError(f"{SETTINGS['grpc'].flag}: cannot listen on {public}: {reason}")
-        reason = why_not_free(admin) if admin is not None else ""
-        if reason and config.admin == AUTO:
-            log.warning("no admin server, as %s cannot be used: %s", admin, reason)
-            admin = None
-        elif reason:
-            raise StartError(f"{SETTINGS['admin'].flag}: cannot listen on {admin}: {reason}")
-        return public, admin
+        return _Addresses(
+            public,
+            _if_free("admin", "admin server", config.admin_address, optional=config.admin == AUTO),
+            _if_free("http", "gateway", config.http_address, optional=config.http == AUTO),
+        )
 
-    async def _listen(self, public: HostPort, admin: HostPort | None) -> None:
+    async def _listen(self, addresses: _Addresses) -> None:
+        public, admin = addresses.grpc, addresses.admin
         try:
             self.port = await self.listener.start(str(public))
             if self.tracing is not None:
@@ -207,3 +286,16 @@ class Server:
 
     def _on_store_change(self, reason: str) -> None:
         self.listener.health.set(reason)
+
+
+def _if_free(
+    setting: str, what: str, address: HostPort | None, *, optional: bool
+) -> HostPort | None:
+    """The address if nobody has it; without it, if it is optional, there is no `what`."""
+    reason = why_not_free(address) if address is not None else ""
+    if not reason:
+        return address
+    if not optional:
+        raise StartError(f"{SETTINGS[setting].flag}: cannot listen on {address}: {reason}")
+    log.warning("no %s, as %s cannot be used: %s", what, address, reason)
+    return None

@@ -1,0 +1,189 @@
+"""What is served of one actor: its actions, its queues, and the connections of its clients."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from aiohttp import web
+
+from holdfast_server.core import errors
+from holdfast_server.core.call import Call, Target
+from holdfast_server.core.checks import check_size, known_namespace
+from holdfast_server.core.errors import ACTOR_NOT_FOUND, HoldfastError, invalid
+from holdfast_server.core.ids import Address, check_key, check_name, parse_actor_id
+from holdfast_server.gateway.client import (
+    Offer,
+    action_body_max,
+    codec_of,
+    params_of,
+    tags_values,
+    wire_limits,
+)
+from holdfast_server.gateway.connection import Connection, EventFrames
+from holdfast_server.gateway.desk import Desk
+from holdfast_server.gateway.exchange import Exchange
+from holdfast_server.gateway.failures import Failure, Told, failure_of
+from holdfast_server.gateway.paths import ByKey, Route, percent_decoded
+from holdfast_server.gateway.values import error_message, metadata_value, refused
+from holdfast_server.gateway.websocket import Sockets, accept, reject
+from holdfast_server.gateway.wire import (
+    RESULT_ENCODING,
+    TAGGED_VERSION,
+    Codec,
+    Error,
+    HttpActionResponse,
+    WireError,
+)
+from holdfast_server.gateway.wire.values import value_in_cbor
+from holdfast_server.runtime.calls import told
+
+_ACTION: Final = "/action/"
+_QUEUE: Final = "/queue/"
+# The second is what the first clients in Rust asked for.
+_CONNECT: Final = frozenset({"/connect", "/connect/websocket"})
+BANNER: Final = "This is a Holdfast server.\n"
+
+_Run = Callable[[Exchange, Route, Codec, str], Awaitable[web.StreamResponse]]
+
+
+class ActorDoor:
+    """The way to every actor of one node."""
+
+    def __init__(self, desk: Desk, sockets: Sockets) -> None:
+        self._desk = desk
+        self._sockets = sockets
+        self._wire = wire_limits(desk.limits)
+        self._frames = EventFrames()
+
+    async def answer(self, exchange: Exchange, route: Route) -> web.StreamResponse | None:
+        """The answer to a request whose caller may ask; None when nothing is served there."""
+        method, rest = exchange.http.method, route.rest
+        if rest.startswith(_ACTION):
+            if method != "POST":
+                return None
+            return await self._encoded(exchange, route, self._act, rest[len(_ACTION) :])
+        if rest.startswith(_QUEUE):
+            if method != "POST":
+                return None
+            return await self._encoded(exchange, route, self._send, rest[len(_QUEUE) :])
+        if method not in ("GET", "HEAD"):
+            return None
+        if rest == "/health":
+            return exchange.answer(b"ok", "text/plain; charset=utf-8")
+        if rest == "/metadata":
+            return exchange.answer_json({"runtime": "rivetkit", "version": self._desk.version})
+        if rest == "/":
+            return exchange.answer(BANNER.encode(), "text/plain; charset=utf-8")
+        return None
+
+    async def _encoded(
+        self, exchange: Exchange, route: Route, run: _Run, name: str
+    ) -> web.StreamResponse:
+        """Answer in the caller's encoding, errors too."""
+        codec = codec_of(
+            exchange.text("x-rivet-encoding"),
+            tagged=tags_values(exchange, route),
+            limits=self._wire,
+        )
+        try:
+            return await run(exchange, route, codec, percent_decoded(name, "name"))
+        except Told as known:
+            failure = known.failure
+        except ConnectionError:
+            raise
+        except Exception as error:
+            failure = failure_of(told(error))
+        body = codec.encode_error(error_message(failure))
+        return exchange.refusal(failure, body, codec.content_type)
+
+    async def _act(
+        self, exchange: Exchange, route: Route, codec: Codec, name: str
+    ) -> web.StreamResponse:
+        limits = self._desk.limits
+        if not name:
+            raise invalid("action", "is required")
+        body = await exchange.body(action_body_max(limits))
+        try:
+            request = codec.decode_action_request(body)
+        except WireError as error:
+            raise refused(error, "body") from None
+        if request.version >= TAGGED_VERSION:
+            codec = codec.for_tagged()
+        if request.refused is not None:
+            raise refused(request.refused, "args")
+        check_size("args", len(request.args.data), limits.payload_bytes_max)
+        call = Call(
+            target=self.target(route, codec),
+            action=name,
+            args=request.args,
+            accept=RESULT_ENCODING,
+            trace=exchange.trace,
+            params=params_of(exchange.text("x-rivet-conn-params"), limits),
+        )
+        answer = await self._desk.node.invoke(call)
+        data = codec.encode_action_response(HttpActionResponse(answer.value))
+        return exchange.answer(data, codec.content_type)
+
+    async def _send(
+        self, exchange: Exchange, route: Route, codec: Codec, name: str
+    ) -> web.StreamResponse:
+        await exchange.body(action_body_max(self._desk.limits))
+        raise HoldfastError(
+            errors.QUEUE_NOT_FOUND,
+            f"the actor declares no queue {name[:128]!r}",
+            metadata={"queue": name[:128]},
+        )
+
+    # Connections
+
+    async def connect(
+        self, exchange: Exchange, route: Route, offer: Offer
+    ) -> web.StreamResponse | None:
+        """Serve a connection to its end; None when no WebSocket is served there."""
+        if route.rest not in _CONNECT:
+            return None
+        codec = codec_of(None, tagged=tags_values(exchange, route), limits=self._wire)
+        tokens = [*exchange.tokens(), route.token, offer.token]
+        try:
+            codec = codec_of(offer.encoding, tagged=codec.tagged, limits=self._wire)
+            self._desk.guard.check_token(tokens)
+            params = params_of(offer.params, self._desk.limits)
+            target = self.target(route, codec)
+        except HoldfastError as error:
+            return await self._turn_away(exchange, codec, failure_of(error))
+        socket = await accept(exchange)
+        connection = Connection(
+            self._desk, self._sockets, self._frames, exchange, socket, codec, tokens
+        )
+        await connection.run(target, params)
+        return socket
+
+    async def _turn_away(
+        self, exchange: Exchange, codec: Codec, failure: Failure
+    ) -> web.StreamResponse:
+        said = Error(failure.group, failure.code, failure.message, metadata_value(failure))
+        return await reject(exchange, failure, codec.encode_to_client(said))
+
+    def target(self, route: Route, codec: Codec) -> Target:
+        """Whom a route names."""
+        actor = route.actor
+        if not isinstance(actor, ByKey):
+            try:
+                # An id is of one namespace, which these clients do not name here.
+                return Target(actor_id=parse_actor_id(actor.actor_id), namespace=None)
+            except HoldfastError:
+                raise HoldfastError(ACTOR_NOT_FOUND) from None
+        check_name(actor.name, "name")
+        check_key(actor.key, "rvt-key", self._desk.limits)
+        namespace = known_namespace(actor.namespace, self._desk.namespaces)
+        given = None
+        if actor.input is not None:
+            check_size("rvt-input", len(actor.input), self._desk.limits.input_bytes_max)
+            try:
+                given = value_in_cbor(actor.input, "rvt-input", codec.tagged, self._wire)
+            except WireError as error:
+                raise refused(error, "rvt-input") from None
+        return Target(
+            address=Address(namespace, actor.name, actor.key), create=actor.create, input=given
+        )

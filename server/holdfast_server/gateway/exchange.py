@@ -1,0 +1,155 @@
+"""One request on its way through the gateway: what is known of it, and how it is answered."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+from aiohttp import web
+
+from holdfast_server.core.checks import check_size
+from holdfast_server.core.errors import invalid
+from holdfast_server.core.limits import Limits
+from holdfast_server.core.tokens import bearer
+from holdfast_server.core.trace import NO_TRACE, TraceContext, trace_in
+from holdfast_server.gateway.failures import Failure, Told
+from holdfast_server.gateway.guard import cors_headers
+from holdfast_server.gateway.paths import split_target
+from holdfast_server.gateway.transport import error_json, slow, to_json
+
+RAY: Final = "x-rivet-ray-id"
+_RAY: Final = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
+_RAY_BYTES: Final = 12
+_TOKEN_IN_PATH: Final = re.compile(r"(/gateway/[^/@]*@)[^/]*")
+JSON_TYPE: Final = "application/json"
+
+
+class Exchange:
+    """A request and what goes with its answer. `path` and `query` are as they were sent."""
+
+    __slots__ = ("answer_headers", "http", "limits", "path", "query", "ray")
+
+    def __init__(self, http: web.BaseRequest, limits: Limits, ray: str) -> None:
+        self.http = http
+        self.limits = limits
+        self.path, self.query = split_target(http.raw_path)
+        given = http.headers.get(RAY, "")
+        self.ray = given if _RAY.match(given) else ray
+        # Of every answer, whatever it is.
+        self.answer_headers = {RAY: self.ray, "server": "holdfast"}
+
+    def let_page_read(self) -> None:
+        """The page that asks may know the answer."""
+        self.answer_headers.update(cors_headers(self.http.headers))
+
+    @property
+    def wants_websocket(self) -> bool:
+        return self.http.headers.get("upgrade", "").strip().lower() == "websocket"
+
+    @property
+    def shown_path(self) -> str:
+        """The path without the secrets that it may hold, for the log."""
+        return _TOKEN_IN_PATH.sub(r"\1***", self.path)
+
+    @property
+    def trace(self) -> TraceContext:
+        """What the caller's trace is."""
+        headers = self.http.headers
+        if "traceparent" not in headers:
+            return NO_TRACE
+        return trace_in((name.lower(), value) for name, value in headers.items())
+
+    def tokens(self) -> list[str | None]:
+        """The tokens in the headers."""
+        headers = self.http.headers
+        return [bearer(headers.get("authorization", "")), headers.get("x-rivet-token")]
+
+    def text(self, name: str) -> str | None:
+        """A header as text: browsers send what is no ASCII in Latin-1, others in UTF-8."""
+        value = self.http.headers.get(name)
+        if value is None or value.isascii():
+            return value
+        data = value.encode("utf-8", "surrogateescape")
+        try:
+            return data.decode("utf-8")
+        except UnicodeDecodeError:
+            return data.decode("latin-1")
+
+    async def body(self, limit: int) -> bytes:
+        """The whole body, of `limit` bytes at most."""
+        http, timeout_s = self.http, self.limits.http_body_timeout_s
+        limit = min(limit, self.limits.http_body_bytes_max)
+        if http.headers.get("content-encoding", "identity").lower() != "identity":
+            raise invalid("content-encoding", "is not supported here")
+        check_size("body", http.content_length or 0, limit)
+        if http.headers.get("expect", "").lower() == "100-continue":
+            await http.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            # It is no part of the response, which has not begun.
+            http.writer.output_size = 0
+        parts, size = [], 0
+        try:
+            async with asyncio.timeout(timeout_s):
+                while part := await http.content.readany():
+                    size += len(part)
+                    check_size("body", size, limit)
+                    parts.append(part)
+        except TimeoutError:
+            raise Told(slow("body", "http_body_timeout_s", timeout_s)) from None
+        except web.RequestPayloadError as error:
+            raise invalid("body", f"is malformed: {str(error)[:200]}") from None
+        return b"".join(parts)
+
+    async def json(self, limit: int) -> Any:
+        """The body as JSON; REQUEST_INVALID when it is none."""
+        data = await self.body(limit)
+        try:
+            return json.loads(data)
+        except (ValueError, RecursionError):
+            raise invalid("body", "is not JSON") from None
+
+    # Answers
+
+    def answer(
+        self,
+        body: bytes,
+        content_type: str = JSON_TYPE,
+        status: int = 200,
+        headers: Mapping[str, str] | None = None,
+    ) -> web.Response:
+        """A response with the headers that all have."""
+        all_headers = {**self.answer_headers, **(headers or {}), "content-type": content_type}
+        return web.Response(status=status, body=body, headers=all_headers)
+
+    def answer_json(self, value: Any, status: int = 200) -> web.Response:
+        return self.answer(to_json(value), status=status)
+
+    def refusal(
+        self, failure: Failure, body: bytes | None = None, content_type: str = JSON_TYPE
+    ) -> web.Response:
+        """The response of a failure; `body` is its error in the caller's encoding."""
+        headers = {"x-rivet-error": _header(f"{failure.group}.{failure.code}")}
+        if failure.retry_after_s is not None:
+            # Whole seconds, of which 0 would say nothing.
+            headers["retry-after"] = str(max(1, round(failure.retry_after_s)))
+        if failure.status == 401:
+            headers["www-authenticate"] = "Bearer"
+        if body is None:
+            body, content_type = error_json(failure), JSON_TYPE
+        response = self.answer(body, content_type, failure.status, headers)
+        if not self.http.content.is_eof():
+            # The rest of the body is not worth reading.
+            response.force_close()
+        return response
+
+
+def make_ray(random_bytes: bytes) -> str:
+    """An id of a request from random bytes."""
+    return random_bytes[:_RAY_BYTES].hex()
+
+
+def _header(text: str) -> str:
+    """Text that a header can hold; a user's own code may be anything."""
+    return "".join(char if " " <= char <= "~" else "?" for char in text[:200])

@@ -1,0 +1,210 @@
+"""The gateway: HTTP and WebSocket into the actors of one node.
+
+Its sockets are bound before the data is opened and closed when all else has ended, so that
+a connection is accepted at any time; while there is no node to ask, or none any more, the
+answer says so in the way that clients wait for: 503 `guard.service_unavailable`, and for a
+WebSocket the same as the reason of its close.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import ssl
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Final
+
+from aiohttp import web
+
+from holdfast_server.core import errors
+from holdfast_server.core.errors import HoldfastError
+from holdfast_server.core.limits import Limits
+from holdfast_server.gateway.desk import Desk
+from holdfast_server.gateway.exchange import Exchange, make_ray
+from holdfast_server.gateway.failures import Failure, Told, failure_of
+from holdfast_server.gateway.guard import preflight_headers
+from holdfast_server.gateway.router import Router
+from holdfast_server.gateway.transport import HttpServer
+from holdfast_server.gateway.websocket import Sockets, reject
+
+log = logging.getLogger("holdfast.gateway")
+access = logging.getLogger("holdfast.access")
+
+# Connections that wait to be accepted while the loop is busy, or the server starts.
+_BACKLOG: Final = 1024
+# How long requests may take to be answered once everything else has ended.
+_GRACE_S: Final = 2.0
+
+
+class Gateway:
+    """Serves from `open` to `close`; it has a node between `start` and `drain`."""
+
+    def __init__(
+        self,
+        limits: Limits,
+        *,
+        secret_bytes: Callable[[int], bytes],
+        tls: Callable[[], ssl.SSLContext | None],
+        access_log: bool,
+    ) -> None:
+        self._limits = limits
+        self._secret_bytes = secret_bytes
+        self._tls = tls
+        self._access_log = access_log
+        self._bound: list[socket.socket] = []
+        self._listening: list[asyncio.Server] = []
+        self._http = HttpServer(self._handle, limits)
+        self._router: Router | None = None
+        self.sockets = Sockets()
+
+    @property
+    def open_connections(self) -> int:
+        """HTTP connections, WebSockets among them."""
+        return self._http.open
+
+    async def open(self, host: str, port: int) -> int:
+        """Bind and accept connections; the port's number. OSError when it cannot."""
+        try:
+            for family, where in _addresses(host, port):
+                bound = self._bound[0].getsockname()[1] if self._bound else port
+                self._bound.append(_bind(family, (where[0], bound, *where[2:])))
+            await self._listen()
+        except BaseException:
+            await self.close()
+            raise
+        number: int = self._bound[0].getsockname()[1]
+        return number
+
+    def start(self, desk: Desk) -> None:
+        """Answer by this node from now on."""
+        self._router = Router(desk, self.sockets)
+        desk.guard.watch(self.sockets.recheck)
+
+    async def renew_tls(self) -> None:
+        """Use the TLS files that are in force now for new connections."""
+        if self._listening:
+            before, self._listening = self._listening, []
+            try:
+                await self._listen()
+            except BaseException:
+                self._listening = before
+                raise
+            for server in before:
+                server.close()
+
+    def drain(self) -> None:
+        """Take nothing new, and close each WebSocket when its calls have been answered."""
+        self.sockets.drain()
+
+    async def close(self) -> None:
+        """Close everything; requests under way are cut."""
+        for server in self._listening:
+            server.close()
+        self._listening = []
+        for bound in self._bound:
+            bound.close()
+        self._bound = []
+        await self.sockets.close()
+        self._http.pre_shutdown()
+        await self._http.shutdown(_GRACE_S)
+
+    async def _listen(self) -> None:
+        loop, context = asyncio.get_running_loop(), self._tls()
+        for bound in self._bound:
+            self._listening.append(
+                await loop.create_server(
+                    self._http,
+                    # What it is closed with must not close the bound one.
+                    sock=bound.dup(),
+                    ssl=context,
+                    backlog=_BACKLOG,
+                    ssl_handshake_timeout=self._limits.http_header_timeout_s if context else None,
+                )
+            )
+
+    # One request
+
+    async def _handle(self, http: web.BaseRequest) -> web.StreamResponse:
+        loop = asyncio.get_running_loop()
+        began = loop.time() if self._access_log else 0.0
+        exchange = Exchange(http, self._limits, make_ray(self._secret_bytes(16)))
+        response = await self._respond(exchange)
+        if self._access_log:
+            access.info(
+                "%s %s %d",
+                http.method,
+                exchange.shown_path,
+                response.status,
+                extra={
+                    "ray_id": exchange.ray,
+                    "seconds": round(loop.time() - began, 6),
+                    "remote": http.remote,
+                },
+            )
+        return response
+
+    async def _respond(self, exchange: Exchange) -> web.StreamResponse:
+        router = self._router
+        calls = router.desk.calls if router is not None else None
+        try:
+            return await self._route(exchange)
+        except Told as told:
+            failure = told.failure
+        except ConnectionError:
+            raise
+        except (asyncio.CancelledError, Exception) as error:
+            task = asyncio.current_task()
+            if isinstance(error, asyncio.CancelledError):
+                cut = calls.was_cut(task) if calls is not None and task is not None else None
+                if cut is None:
+                    raise
+                failure = failure_of(cut)
+            else:
+                failure = _failure_of(error)
+        return await self._refuse(exchange, failure)
+
+    async def _refuse(self, exchange: Exchange, failure: Failure) -> web.StreamResponse:
+        if exchange.wants_websocket:
+            with suppress(web.HTTPBadRequest):
+                return await reject(exchange, failure)
+        return exchange.refusal(failure)
+
+    async def _route(self, exchange: Exchange) -> web.StreamResponse:
+        router = self._router
+        if router is None:
+            raise HoldfastError(errors.SERVER_DRAINING, "the server is starting; nothing ran")
+        router.desk.guard.check_page(exchange.http.headers)
+        exchange.let_page_read()
+        if exchange.http.method == "OPTIONS":
+            headers = {**exchange.answer_headers, **preflight_headers(exchange.http.headers)}
+            return web.Response(status=204, headers=headers)
+        return await router.route(exchange)
+
+
+def _failure_of(error: BaseException) -> Failure:
+    if isinstance(error, HoldfastError):
+        return failure_of(error)
+    log.exception("a request failed", exc_info=error)
+    return failure_of(HoldfastError(errors.INTERNAL_ERROR))
+
+
+def _addresses(host: str, port: int) -> list[tuple[socket.AddressFamily, tuple[object, ...]]]:
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    return [(family, where) for family, _, _, _, where in found]
+
+
+def _bind(family: socket.AddressFamily, where: tuple[object, ...]) -> socket.socket:
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        bound.bind(where)
+        bound.listen(_BACKLOG)
+        bound.setblocking(False)
+    except BaseException:
+        bound.close()
+        raise
+    return bound

@@ -1,0 +1,117 @@
+"""Finds what serves a request: the server itself, the management of actors, or an actor."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aiohttp import web
+
+from holdfast_server.core import errors
+from holdfast_server.core.errors import HoldfastError
+from holdfast_server.gateway.actor import BANNER, ActorDoor
+from holdfast_server.gateway.actors import PATH, Actors, names_json
+from holdfast_server.gateway.client import Offer
+from holdfast_server.gateway.desk import Desk
+from holdfast_server.gateway.exchange import Exchange
+from holdfast_server.gateway.paths import Route, header_route, path_route
+from holdfast_server.gateway.websocket import Sockets, offered
+
+# What clients look for before they trust a server.
+_RUNTIME = "rivetkit"
+
+
+class Router:
+    """The routes of one gateway that has a node."""
+
+    def __init__(self, desk: Desk, sockets: Sockets) -> None:
+        self.desk = desk
+        self._actors = Actors(desk)
+        self._door = ActorDoor(desk, sockets)
+
+    async def route(self, exchange: Exchange) -> web.StreamResponse:
+        """The response to a request of a page that may ask."""
+        own = self._own(exchange)
+        if own is not None:
+            return own
+        if self.desk.calls.draining:
+            raise HoldfastError(errors.SERVER_DRAINING)
+        if exchange.wants_websocket and exchange.http.method == "GET":
+            return await self._connect(exchange)
+        task = self.desk.calls.enter()
+        try:
+            return await self._answer(exchange)
+        finally:
+            self.desk.calls.leave(task)
+
+    def _own(self, exchange: Exchange) -> web.Response | None:
+        """What is answered without a token, also while the server drains."""
+        if exchange.http.method not in ("GET", "HEAD"):
+            return None
+        if exchange.path == "/health":
+            return self._health(exchange)
+        if exchange.path == "/metadata":
+            return exchange.answer_json(self._metadata(exchange))
+        if exchange.path == "/":
+            return exchange.answer(BANNER.encode(), "text/plain; charset=utf-8")
+        return None
+
+    def _health(self, exchange: Exchange) -> web.Response:
+        desk = self.desk
+        answer = {"status": "ok", "runtime": _RUNTIME, "version": desk.version}
+        reason = "the server is draining" if desk.calls.draining else desk.node.recovery.reason
+        if not reason:
+            return exchange.answer_json(answer)
+        return exchange.answer_json({**answer, "status": "unavailable", "reason": reason}, 503)
+
+    def _metadata(self, exchange: Exchange) -> dict[str, Any]:
+        """What clients ask for first, and wait for until they get it. Names are shown to those
+        who may call them."""
+        admitted = self.desk.guard.admits(exchange.tokens())
+        return {
+            "runtime": _RUNTIME,
+            "version": self.desk.version,
+            "runner": {"kind": {"normal": {}}},
+            "actorNames": names_json(self.desk) if admitted else {},
+        }
+
+    async def _answer(self, exchange: Exchange) -> web.StreamResponse:
+        desk, headers = self.desk, exchange.http.headers
+        response: web.StreamResponse | None = None
+        if exchange.path == PATH or exchange.path.startswith(PATH + "/"):
+            desk.guard.check_token(exchange.tokens())
+            response = await self._actors.answer(exchange)
+        else:
+            names = {
+                "target": headers.get("x-rivet-target"),
+                "actor": exchange.text("x-rivet-actor"),
+            }
+            route = self._route(exchange, {k: v for k, v in names.items() if v is not None})
+            if route is not None:
+                desk.guard.check_token([*exchange.tokens(), route.token])
+                response = await self._door.answer(exchange, route)
+        if response is None:
+            raise _no_route(exchange)
+        return response
+
+    async def _connect(self, exchange: Exchange) -> web.StreamResponse:
+        offer = Offer(offered(exchange))
+        route = self._route(exchange, offer.route())
+        response = None
+        if route is not None:
+            response = await self._door.connect(exchange, route, offer)
+        if response is None:
+            raise _no_route(exchange)
+        return response
+
+    def _route(self, exchange: Exchange, named: dict[str, str]) -> Route | None:
+        path, query = exchange.path, exchange.query
+        return path_route(path, query) or header_route(path, query, named)
+
+
+def _no_route(exchange: Exchange) -> HoldfastError:
+    shown = exchange.shown_path[:256]
+    return HoldfastError(
+        errors.ROUTE_NOT_FOUND,
+        f"nothing is served under {exchange.http.method} {shown}",
+        metadata={"path": shown},
+    )

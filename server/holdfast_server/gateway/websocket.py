@@ -1,0 +1,254 @@
+"""WebSockets as the gateway's parts use them: accepted, written to in order, and ended.
+
+An upgrade is always accepted, since clients see nothing of one that is not; what is wrong
+is told by a frame or by the close. What is to be sent waits in one queue, first in, first
+out. Its bytes are bounded: whoever fills it asks for room before it reads on, and loses its
+credit while there is none; a client that takes nothing for too long is cut off.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Coroutine
+from contextlib import suppress
+from typing import Any, Final, Protocol
+
+from aiohttp import WSCloseCode, web
+
+from holdfast_server.core.errors import HoldfastError, invalid
+from holdfast_server.core.limits import Limits
+from holdfast_server.gateway.exchange import Exchange
+from holdfast_server.gateway.failures import REASON_BYTES, Failure
+from holdfast_server.runtime.deadline import run_until
+
+log = logging.getLogger("holdfast.gateway")
+
+# What clients ask to be answered with, whatever else they offer.
+PROTOCOL: Final = "rivet"
+NORMAL: Final = 1000
+FAILED: Final = 1011
+TOO_LONG: Final = "message.incoming_too_long"
+# How long a client may take to answer a close, and to take what comes before it.
+_CLOSE_S: Final = 2.0
+# More than any credit: nothing is sent on it.
+_HELD: Final = 1 << 40
+
+Frame = bytes | str
+
+
+def offered(exchange: Exchange) -> list[str]:
+    """The subprotocols that a client offers."""
+    given = exchange.http.headers.getall("sec-websocket-protocol", [])
+    return [name for line in given for name in (part.strip() for part in line.split(",")) if name]
+
+
+class WebSocket(web.WebSocketResponse):
+    """One WebSocket; one that is sent too much says so in the way that clients read."""
+
+    def __init__(self, exchange: Exchange) -> None:
+        limits, names = exchange.limits, offered(exchange)
+        # A client that offers some and is given none hangs up.
+        chosen = PROTOCOL if PROTOCOL in names else next(iter(names), None)
+        super().__init__(
+            protocols=() if chosen is None else (chosen,),
+            timeout=_CLOSE_S,
+            heartbeat=limits.websocket_ping_s,
+            max_msg_size=limits.websocket_message_bytes_max,
+            # Memory for each that is open, and messages that hold more than they seem to.
+            compress=False,
+        )
+        self._ray = exchange.ray
+        self.headers.update(exchange.answer_headers)
+
+    async def close(self, *, code: int = NORMAL, message: bytes = b"", drain: bool = True) -> bool:
+        if code == WSCloseCode.MESSAGE_TOO_BIG:
+            code, message = FAILED, f"{TOO_LONG}#{self._ray}".encode()
+        return await super().close(code=code, message=message, drain=drain)
+
+
+async def accept(exchange: Exchange) -> WebSocket:
+    """The WebSocket that a request asks for; REQUEST_INVALID when it does so wrongly."""
+    socket = WebSocket(exchange)
+    try:
+        await socket.prepare(exchange.http)
+    except web.HTTPBadRequest as error:
+        raise invalid("upgrade", (error.text or "is no WebSocket's")[:200]) from None
+    return socket
+
+
+async def reject(
+    exchange: Exchange, failure: Failure, first: Frame | None = None
+) -> web.StreamResponse:
+    """Accept and close at once, with the failure as the reason, after a `first` frame."""
+    socket = await accept(exchange)
+    with suppress(ConnectionError):
+        if first is not None:
+            await _send(socket, first)
+        await socket.close(code=FAILED, message=fitting(failure.close_reason(exchange.ray)))
+    return socket
+
+
+def _send(socket: WebSocket, frame: Frame) -> Coroutine[Any, Any, None]:
+    return socket.send_str(frame) if isinstance(frame, str) else socket.send_bytes(frame)
+
+
+def fitting(reason: str) -> bytes:
+    """A reason as far as a close frame has room for it."""
+    data = reason.encode("utf-8", "replace")[:REASON_BYTES]
+    return data.decode("utf-8", "ignore").encode()
+
+
+class Credited(Protocol):
+    """Whoever sends by credit."""
+
+    def grant(self, count: int) -> None: ...
+
+
+class Outgoing:
+    """What waits to be sent on one WebSocket."""
+
+    __slots__ = (
+        "_exchange", "_held", "_limits", "_loop", "_queue", "_room", "_socket", "_wake",
+        "broken", "size",
+    )  # fmt: skip
+
+    def __init__(self, socket: WebSocket, exchange: Exchange) -> None:
+        self._socket = socket
+        self._exchange = exchange
+        self._limits: Limits = exchange.limits
+        self._loop = asyncio.get_running_loop()
+        self._queue: deque[tuple[Frame, Credited | None, int]] = deque()
+        self._wake: asyncio.Future[None] | None = None
+        self._room: list[asyncio.Future[None]] = []
+        self._held: list[Credited] = []
+        # Bytes that wait.
+        self.size = 0
+        # Whether nothing can be sent any more.
+        self.broken = False
+
+    def put(self, frame: Frame, owner: Credited | None = None, credit: int = 0) -> None:
+        """Send a frame after all before it; then `owner` has its credit back."""
+        if self.broken:
+            return
+        self._queue.append((frame, owner, credit))
+        self.size += len(frame)
+        if owner is not None and self.size > self._limits.websocket_send_bytes_max:
+            owner.grant(-_HELD)
+            self._held.append(owner)
+        if self._wake is not None and not self._wake.done():
+            self._wake.set_result(None)
+
+    async def room(self, most: int | None = None) -> None:
+        """Wait while more than `most` bytes wait, by default the limit."""
+        limit = self._limits.websocket_send_bytes_max if most is None else most
+        while self.size > limit and not self.broken:
+            future = self._loop.create_future()
+            self._room.append(future)
+            await future
+
+    async def run(self) -> None:
+        """Send what comes, until cancelled or broken."""
+        try:
+            while True:
+                while self._queue:
+                    await self._send_next()
+                self._wake = self._loop.create_future()
+                await self._wake
+        except (ConnectionError, HoldfastError):
+            transport = self._exchange.http.transport
+            if transport is not None:
+                # Nothing more is told to whoever takes nothing.
+                transport.abort()
+        finally:
+            self._break()
+
+    async def _send_next(self) -> None:
+        frame, owner, credit = self._queue.popleft()
+        deadline = self._loop.time() + self._limits.websocket_stall_s
+        await run_until(_send(self._socket, frame), deadline)
+        self.size -= len(frame)
+        self._tell_of_room()
+        if owner is not None:
+            owner.grant(credit)
+
+    def _tell_of_room(self) -> None:
+        if self.size <= self._limits.websocket_send_bytes_max and self._held:
+            held, self._held = self._held, []
+            for owner in held:
+                owner.grant(_HELD)
+        if self._room:
+            waiting, self._room = self._room, []
+            for future in waiting:
+                if not future.done():
+                    future.set_result(None)
+
+    def _break(self) -> None:
+        self.broken = True
+        self._queue.clear()
+        self._held.clear()
+        self.size = 0
+        self._tell_of_room()
+
+
+class Conversation(Protocol):
+    """What goes on on a WebSocket."""
+
+    def drain(self) -> None:
+        """Close when what is under way has been answered."""
+        ...
+
+    def recheck(self) -> None:
+        """Other tokens are accepted: close if its own is not among them."""
+        ...
+
+
+class Sockets:
+    """The conversations that are open, and work of theirs that outlives them."""
+
+    def __init__(self) -> None:
+        self._open: dict[Conversation, asyncio.Task[Any]] = {}
+        self._work: set[asyncio.Task[None]] = set()
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def add(self, conversation: Conversation) -> None:
+        """It is held by the task that runs."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._open[conversation] = task
+
+    def discard(self, conversation: Conversation) -> None:
+        self._open.pop(conversation, None)
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run something that no conversation waits for."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._work.add(task)
+        task.add_done_callback(self._work.discard)
+        return task
+
+    def drain(self) -> None:
+        for conversation in list(self._open):
+            conversation.drain()
+
+    def recheck(self) -> None:
+        for conversation in list(self._open):
+            conversation.recheck()
+
+    async def close(self) -> None:
+        """Wait a little until all is said."""
+        tasks = {*self._open.values(), *self._work}
+        if tasks:
+            await asyncio.wait(tasks, timeout=2 * _CLOSE_S)
+
+
+async def close_after(socket: WebSocket, outgoing: Outgoing, code: int, reason: str) -> None:
+    """Close a WebSocket once it has taken what waits, if it does so soon."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_CLOSE_S):
+            await outgoing.room(0)
+    with suppress(ConnectionError):
+        await socket.close(code=code, message=fitting(reason))

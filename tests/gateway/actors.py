@@ -1,0 +1,120 @@
+"""The actors that clients of the gateway call."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from holdfast import Actor, Connection, Context, UserError, action, setup
+from tests.server.stage import stage
+
+
+@dataclass
+class Count:
+    value: int = 0
+
+
+class Counter(Actor[Count]):
+    async def create_state(self, c: Context[Count], input: dict[str, int] | None) -> Count:
+        return Count((input or {}).get("start", 0))
+
+    @action
+    async def increment(self, c: Context[Count], by: int = 1) -> int:
+        c.state.value += by
+        c.broadcast("count", c.state.value)
+        return c.state.value
+
+    @action(read_only=True)
+    def value(self, c: Context[Count]) -> int:
+        return c.state.value
+
+    @action
+    async def echo(self, c: Context[Count], value: Any = None) -> Any:
+        return value
+
+    @action
+    async def fail(self, c: Context[Count]) -> None:
+        raise UserError("not today", code="closed", metadata={"until": [1, None]})
+
+    @action
+    async def crash(self, c: Context[Count]) -> None:
+        raise RuntimeError("a secret")
+
+    @action
+    async def put(self, c: Context[Count], key: str, value: bytes) -> None:
+        await c.kv.put(key, value)
+
+    @action
+    async def flood(self, c: Context[Count], count: int, size: int) -> None:
+        for number in range(count):
+            c.broadcast("flood", number, "x" * size)
+
+    @action
+    async def ask_missing(self, c: Context[Count]) -> None:
+        stage.log.append("asked")
+        await c.client.get("counter", ["is missing"]).action("value")
+
+
+@dataclass
+class Guests:
+    names: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Guest:
+    name: str = "nobody"
+
+
+class Door(Actor[Guests, Guest]):
+    state = Guests
+
+    async def on_before_connect(self, c: Context[Guests, Guest], params: Any) -> None:
+        if isinstance(params, dict) and params.get("banned"):
+            raise UserError("you may not come in", code="banned", metadata={"for": "ever"})
+
+    async def create_conn_state(self, c: Context[Guests, Guest], params: Any) -> Guest:
+        return Guest(params["name"]) if isinstance(params, dict) else Guest()
+
+    async def on_connect(self, c: Context[Guests, Guest], conn: Connection[Guest]) -> None:
+        c.state.names.append(conn.state.name)
+        c.broadcast("came", conn.state.name)
+        conn.send("hello", conn.state.name)
+
+    async def on_disconnect(self, c: Context[Guests, Guest], conn: Connection[Guest]) -> None:
+        c.state.names.remove(conn.state.name)
+        stage.mark(f"{conn.state.name} left")
+
+    @action(read_only=True)
+    def names(self, c: Context[Guests, Guest]) -> list[str]:
+        return c.state.names
+
+    @action
+    async def me(self, c: Context[Guests, Guest]) -> str:
+        assert c.conn is not None
+        return c.conn.state.name
+
+    @action
+    async def show_out(self, c: Context[Guests, Guest], name: str) -> None:
+        for conn in list(c.conns.values()):
+            if conn.state.name == name:
+                conn.disconnect("good bye")
+
+
+class Waiter(Actor):
+    interleave = True
+
+    @action
+    async def wait(self, c: Context, name: str) -> str:
+        await stage.pause(name)
+        return name
+
+    @action
+    async def pass_by(self, c: Context) -> str:
+        return "passed"
+
+    @action
+    async def stop(self, c: Context) -> None:
+        c.destroy()
+
+
+registry = setup(use={"counter": Counter, "door": Door, "waiter": Waiter})
