@@ -7,11 +7,14 @@ import ipaddress
 import os
 import re
 import socket
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 _ADDRESS: Final = re.compile(
     r"(?:\[(?P<six>[0-9A-Fa-f:.]+)\]|(?P<host>[^\s:\[\]/*]+)):(?P<port>\d{1,5})\Z", re.ASCII
 )
+
+# Connections that wait to be accepted while the loop is busy, or the server starts.
+BACKLOG: Final = 1024
 
 
 class HostPort(NamedTuple):
@@ -52,14 +55,12 @@ def why_not_free(address: HostPort) -> str:
     gRPC says only that it failed, so the reason is found by trying first.
     """
     try:
-        found = socket.getaddrinfo(
-            address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )
+        found = _resolve(address)
     except OSError as error:
         return f"the host cannot be resolved: {error.strerror or error}"
     reason, usable = "", False
-    for family, kind, protocol, _, where in found:
-        with socket.socket(family, kind, protocol) as probe:
+    for family, where in found:
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if family == socket.AF_INET6:
                 probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
@@ -73,3 +74,31 @@ def why_not_free(address: HostPort) -> str:
             else:
                 usable = True
     return "" if usable else reason
+
+
+def bind(address: HostPort) -> list[socket.socket]:
+    """Sockets that listen there, one for each address of the host, and on one port also where
+    any free one is asked for; OSError when that cannot be."""
+    made: list[socket.socket] = []
+    try:
+        for family, where in _resolve(address):
+            port = made[0].getsockname()[1] if made else address.port
+            made.append(bound := socket.socket(family, socket.SOCK_STREAM))
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            bound.bind((where[0], port, *where[2:]))
+            bound.listen(BACKLOG)
+            bound.setblocking(False)
+    except BaseException:
+        for each in made:
+            each.close()
+        raise
+    return made
+
+
+def _resolve(address: HostPort) -> list[tuple[socket.AddressFamily, tuple[Any, ...]]]:
+    found = socket.getaddrinfo(
+        address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )
+    return [(family, where) for family, _, _, _, where in found]

@@ -12,12 +12,14 @@ from typing import Any
 
 from holdfast.registry import Registry
 from holdfast_server import loader
-from holdfast_server.config import Config, describe, resolve
-from holdfast_server.failures import EXPLAINED, FAILED, OK, AppError, exit_code
+from holdfast_server.addresses import bind
+from holdfast_server.config import AUTO, SETTINGS, Config, describe, resolve
+from holdfast_server.failures import EXPLAINED, FAILED, OK, AppError, StartError, exit_code
 from holdfast_server.runtime.runners.local import current_fields
 from holdfast_server.server import Server
 from holdfast_server.shutdown import Shutdown
 from holdfast_server.store.api import StoreError
+from holdfast_server.supervisor import Supervised, Supervisor
 from holdfast_server.system import loop_factory, spare_the_collector
 from holdfast_server.telemetry.logging import configure
 
@@ -42,15 +44,22 @@ def announce(server: Server, _: Shutdown) -> None:
         print(f"Gateway on {scheme}://{http}: HTTP, WebSocket, RivetKit's clients", flush=True)
 
 
-async def run(registry: Registry, config: Config, on_ready: OnReady = announce) -> int:
+async def run(
+    registry: Registry,
+    config: Config,
+    on_ready: OnReady = announce,
+    supervised: Supervised | None = None,
+) -> int:
     """Serve until SIGTERM or SIGINT, then drain; the exit code."""
-    server = Server(registry, config)
+    server = Server(registry, config, http=None if supervised is None else supervised.http)
     with Shutdown(lambda: server.reload()) as shutdown:
         await server.start()
         if server.tracing is not None:
             server.tracing.share()
         spare_the_collector()
         on_ready(server, shutdown)
+        if supervised is not None:
+            supervised.serves()
         await shutdown.wait()
         log.info("draining; a second signal exits at once")
         try:
@@ -74,17 +83,22 @@ def serve_process(
     config: Mapping[str, Any],
     check: bool = False,
     show: bool = True,
+    may_supervise: bool = True,
     on_ready: OnReady = announce,
 ) -> int:
-    """Run a server in this process until it is told to stop; the exit code.
+    """Run a server until it is told to stop; the exit code.
 
-    `check` only shows the settings, after they and the files they name are found right.
+    In this process, or, where the settings want it `supervised` and the caller allows it, in a
+    child. `check` only shows the settings, after they and the files they name are found right.
     """
     start_logging()
     try:
         settings, sources = resolve(os.environ, flags, config)
         configure(settings.log_format, settings.log_level, current_fields)
         factory = loop_factory(settings.loop)
+        supervised = Supervised.of_environment()
+        if settings.supervised and supervised is None and may_supervise and not check:
+            return supervise(settings)
         if show:
             print(f"Holdfast {version('holdfast')}, process {os.getpid()}, settings:")
             print(describe(settings, sources, complete=check), flush=True)
@@ -92,10 +106,24 @@ def serve_process(
             Server(registry, settings).check()
             return OK
         with asyncio.Runner(loop_factory=factory) as runner:
-            return runner.run(run(registry, settings, on_ready))
+            return runner.run(run(registry, settings, on_ready, supervised))
     except EXPLAINED as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
         return exit_code(error)
+
+
+def supervise(config: Config) -> int:
+    """Keep a child running that serves; the exit code."""
+    address = config.http_address
+    try:
+        sockets = [] if address is None else bind(address)
+    except OSError as error:
+        what = f"cannot listen on {address}: {error.strerror or error}"
+        if config.http != AUTO:
+            raise StartError(f"{SETTINGS['http'].flag}: {what}") from None
+        log.warning("no gateway: %s", what)
+        sockets = []
+    return Supervisor(sockets, config.limits.restart_wait_s).run()
 
 
 def serve(registry: Registry, **config: Any) -> None:

@@ -91,6 +91,9 @@ class Config:
     cors_origins: frozenset[str] = field(default=frozenset(), metadata={"rule": _check_origins})
     # Write a line to the log for each request to the gateway.
     access_log: bool = False
+    # Run the server as a child process, and start it again when it dies. The parent holds the
+    # gateway's port, so that meanwhile connections wait instead of being refused.
+    supervised: bool = False
     # Namespaces that exist, separated by commas.
     namespaces: frozenset[str] = field(
         default=frozenset({"default"}), metadata={"rule": _check_namespaces}

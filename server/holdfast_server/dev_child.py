@@ -11,7 +11,6 @@ import json
 import os
 import shlex
 import sys
-import threading
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -21,6 +20,7 @@ from holdfast_server.dev import DRAIN_TIMEOUT_S, parser
 from holdfast_server.failures import EXPLAINED, OK, exit_code
 from holdfast_server.flags import flags_of
 from holdfast_server.loader import load_registry
+from holdfast_server.parent import Parent
 from holdfast_server.server import Server
 from holdfast_server.shutdown import Shutdown
 
@@ -41,7 +41,14 @@ def main(arguments: Sequence[str]) -> int:
     """Serve until the pipe ends; the exit code."""
     options = parser().parse_args(arguments[1:])
     start_logging()
-    parent = Parent(int(arguments[0]))
+    running: list[Shutdown] = []
+
+    def drain() -> None:
+        if not running:
+            os._exit(OK)
+        running[0].ask()
+
+    Parent(int(arguments[0]), drain)
     try:
         registry = load_registry(options.file)
     except EXPLAINED as error:
@@ -49,30 +56,19 @@ def main(arguments: Sequence[str]) -> int:
         return exit_code(error)
 
     def ready(server: Server, shutdown: Shutdown) -> None:
-        parent.shutdown = shutdown
+        running.append(shutdown)
         announce(server, shutdown)
         print(hints(registry, server.port), flush=True)
 
     config = {**_DEFAULTS, **registry.config}
     return serve_process(
-        registry, flags=flags_of(options), config=config, show=False, on_ready=ready
+        registry,
+        flags=flags_of(options),
+        config=config,
+        show=False,
+        may_supervise=False,
+        on_ready=ready,
     )
-
-
-class Parent:
-    """Waits, on a thread, until the other end of the pipe is closed."""
-
-    def __init__(self, descriptor: int) -> None:
-        self.shutdown: Shutdown | None = None
-        self._descriptor = descriptor
-        threading.Thread(target=self._wait, name="holdfast-parent", daemon=True).start()
-
-    def _wait(self) -> None:
-        while os.read(self._descriptor, 1):
-            pass
-        if self.shutdown is None:
-            os._exit(OK)
-        self.shutdown.ask()
 
 
 def hints(registry: Registry, port: int) -> str:

@@ -8,12 +8,14 @@ import logging
 import os
 import random
 import secrets
+import socket
 import time
+from collections.abc import Sequence
 from importlib.metadata import version
 from typing import TYPE_CHECKING, NamedTuple
 
 from holdfast.registry import Registry
-from holdfast_server.addresses import HostPort, why_not_free
+from holdfast_server.addresses import HostPort, bind, why_not_free
 from holdfast_server.config import AUTO, SETTINGS, Config
 from holdfast_server.core.origins import Origins
 from holdfast_server.failures import StartError
@@ -59,13 +61,16 @@ class Server:
         environment: Environment | None = None,
         observer: Observer | None = None,
         listens: bool = True,
+        http: Sequence[socket.socket] | None = None,
     ) -> None:
         """`store`, `environment` and `observer` replace those of the machine; with `listens`
-        False there are neither ports nor threads, and calls come in another way."""
+        False there are neither ports nor threads, and calls come in another way. `http` are
+        sockets that listen for the gateway; by default it binds its own."""
         self.config = config
         self._given = environment
         self._observer = observer
         self._listens = listens
+        self._http = http
         self._registry = registry
         self._store = store
         self.port = 0
@@ -193,7 +198,7 @@ class Server:
             access_log=self.config.access_log,
         )
         try:
-            self.http_port = await gateway.open(*address)
+            self.http_port = await gateway.open(self._http or bind(address))
         except OSError as error:
             reason = error.strerror or error
             if self.config.http != AUTO:
@@ -263,8 +268,14 @@ class Server:
         return _Addresses(
             public,
             _if_free("admin", "admin server", config.admin_address, optional=config.admin == AUTO),
-            _if_free("http", "gateway", config.http_address, optional=config.http == AUTO),
+            self._http_address(),
         )
+
+    def _http_address(self) -> HostPort | None:
+        address = self.config.http_address
+        if self._http is not None:
+            return address if self._http else None
+        return _if_free("http", "gateway", address, optional=self.config.http == AUTO)
 
     async def _listen(self, addresses: _Addresses) -> None:
         public, admin = addresses.grpc, addresses.admin

@@ -187,6 +187,8 @@ class Limits:
     trace_flush_timeout_s: float = 5.0
     # How long drain lets streams go on; then each ends at its next item.
     drain_streams_s: float = 10.0
+    # The longest wait before a supervised server that keeps dying is started again.
+    restart_wait_s: float = 5.0
     # Memory and files of RocksDB: cached data, index and filter blocks; each of at most
     # three write buffers; open table files; the log, which a start has to replay.
     block_cache_bytes_max: int = 64 << 20

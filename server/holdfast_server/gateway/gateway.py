@@ -12,12 +12,13 @@ import asyncio
 import logging
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Final
 
 from aiohttp import web
 
+from holdfast_server.addresses import BACKLOG
 from holdfast_server.core import errors
 from holdfast_server.core.errors import HoldfastError
 from holdfast_server.core.limits import Limits
@@ -32,8 +33,6 @@ from holdfast_server.gateway.websocket import Sockets, reject
 log = logging.getLogger("holdfast.gateway")
 access = logging.getLogger("holdfast.access")
 
-# Connections that wait to be accepted while the loop is busy, or the server starts.
-_BACKLOG: Final = 1024
 # How long requests may take to be answered once everything else has ended.
 _GRACE_S: Final = 2.0
 
@@ -64,12 +63,10 @@ class Gateway:
         """HTTP connections, WebSockets among them."""
         return self._http.open
 
-    async def open(self, host: str, port: int) -> int:
-        """Bind and accept connections; the port's number. OSError when it cannot."""
+    async def open(self, sockets: Sequence[socket.socket]) -> int:
+        """Accept connections of sockets that listen, and own them; the port's number."""
+        self._bound = list(sockets)
         try:
-            for family, where in _addresses(host, port):
-                bound = self._bound[0].getsockname()[1] if self._bound else port
-                self._bound.append(_bind(family, (where[0], bound, *where[2:])))
             await self._listen()
         except BaseException:
             await self.close()
@@ -119,7 +116,7 @@ class Gateway:
                     # What it is closed with must not close the bound one.
                     sock=bound.dup(),
                     ssl=context,
-                    backlog=_BACKLOG,
+                    backlog=BACKLOG,
                     ssl_handshake_timeout=self._limits.http_header_timeout_s if context else None,
                 )
             )
@@ -188,23 +185,3 @@ def _failure_of(error: BaseException) -> Failure:
         return failure_of(error)
     log.exception("a request failed", exc_info=error)
     return failure_of(HoldfastError(errors.INTERNAL_ERROR))
-
-
-def _addresses(host: str, port: int) -> list[tuple[socket.AddressFamily, tuple[object, ...]]]:
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    return [(family, where) for family, _, _, _, where in found]
-
-
-def _bind(family: socket.AddressFamily, where: tuple[object, ...]) -> socket.socket:
-    bound = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:
-            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        bound.bind(where)
-        bound.listen(_BACKLOG)
-        bound.setblocking(False)
-    except BaseException:
-        bound.close()
-        raise
-    return bound
