@@ -57,9 +57,9 @@ async def run(
         if server.tracing is not None:
             server.tracing.share()
         spare_the_collector()
-        on_ready(server, shutdown)
         if supervised is not None:
             supervised.serves()
+        on_ready(server, shutdown)
         await shutdown.wait()
         log.info("draining; a second signal exits at once")
         try:

@@ -121,8 +121,8 @@ class Supervisor:
         while self._state is not _State.ENDED:
             for key, _ in self._selector.select(self._wait()):
                 if key.fileobj is self._numbers:
-                    for number in self._numbers.recv(64):
-                        self._signalled(number)
+                    for each in self._numbers.recv(64):
+                        self._signalled(each)
                 else:
                     self._told()
             if self._child is not None and (code := self._child.poll()) is not None:
