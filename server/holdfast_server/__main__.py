@@ -14,9 +14,9 @@ from importlib.metadata import version
 
 from holdfast_server.app import serve_process, start_logging
 from holdfast_server.config import SETTINGS
-from holdfast_server.failures import EXPLAINED, FAILED, OK, exit_code
-from holdfast_server.flags import add_settings, flags_of
-from holdfast_server.loader import load_registry
+from holdfast_server.process.failures import EXPLAINED, FAILED, OK, exit_code
+from holdfast_server.process.flags import add_settings, flags_of
+from holdfast_server.process.loader import load_registry
 from holdfast_server.store.verify import verify
 
 

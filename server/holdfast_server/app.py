@@ -11,16 +11,23 @@ from importlib.metadata import version
 from typing import Any
 
 from holdfast.registry import Registry
-from holdfast_server import loader
 from holdfast_server.addresses import bind
 from holdfast_server.config import AUTO, SETTINGS, Config, describe, resolve
-from holdfast_server.failures import EXPLAINED, FAILED, OK, AppError, StartError, exit_code
+from holdfast_server.process import loader
+from holdfast_server.process.failures import (
+    EXPLAINED,
+    FAILED,
+    OK,
+    AppError,
+    StartError,
+    exit_code,
+)
+from holdfast_server.process.shutdown import Shutdown
+from holdfast_server.process.supervisor import Supervised, Supervisor
+from holdfast_server.process.system import loop_factory, spare_the_collector
 from holdfast_server.runtime.runners.local import current_fields
 from holdfast_server.server import Server
-from holdfast_server.shutdown import Shutdown
 from holdfast_server.store.api import StoreError
-from holdfast_server.supervisor import Supervised, Supervisor
-from holdfast_server.system import loop_factory, spare_the_collector
 from holdfast_server.telemetry.logging import configure
 
 __all__ = ["OnReady", "Server", "run", "serve", "serve_process", "start_logging"]

@@ -23,8 +23,8 @@ from typing import Final
 from watchfiles import PythonFilter, watch
 
 from holdfast_server.config import load
-from holdfast_server.failures import FAILED, OK, USAGE
-from holdfast_server.flags import add_settings, flags_of
+from holdfast_server.process.failures import FAILED, OK, USAGE
+from holdfast_server.process.flags import add_settings, flags_of
 from holdfast_server.settings import ConfigError
 
 DRAIN_TIMEOUT_S: Final = 5.0

@@ -17,12 +17,12 @@ from typing import Any, Final
 from holdfast.registry import Registry
 from holdfast_server.app import announce, serve_process, start_logging
 from holdfast_server.dev import DRAIN_TIMEOUT_S, parser
-from holdfast_server.failures import EXPLAINED, OK, exit_code
-from holdfast_server.flags import flags_of
-from holdfast_server.loader import load_registry
-from holdfast_server.parent import Parent
+from holdfast_server.process.failures import EXPLAINED, OK, exit_code
+from holdfast_server.process.flags import flags_of
+from holdfast_server.process.loader import load_registry
+from holdfast_server.process.parent import Parent
+from holdfast_server.process.shutdown import Shutdown
 from holdfast_server.server import Server
-from holdfast_server.shutdown import Shutdown
 
 # A restart should not wait long for streams that nobody reads.
 _DEFAULTS: Final = {"drain_timeout_s": DRAIN_TIMEOUT_S, "drain_streams_s": 0.5}

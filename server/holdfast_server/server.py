@@ -18,22 +18,22 @@ from holdfast.registry import Registry
 from holdfast_server.addresses import HostPort, bind, why_not_free
 from holdfast_server.config import AUTO, SETTINGS, Config
 from holdfast_server.core.origins import Origins
-from holdfast_server.failures import StartError
 from holdfast_server.gateway.desk import Desk
 from holdfast_server.gateway.gateway import Gateway
 from holdfast_server.gateway.guard import Guard
+from holdfast_server.process.failures import StartError
+from holdfast_server.process.security import Security
+from holdfast_server.process.system import SystemClock, SystemThreads
+from holdfast_server.process.watchdog import Watchdog
 from holdfast_server.rpc.interceptors.tracing import TracingInterceptor
 from holdfast_server.rpc.listener import Access, BindError, Listener
 from holdfast_server.runtime.environment import Environment
 from holdfast_server.runtime.node import Node
 from holdfast_server.runtime.runners.local import LocalRunner
-from holdfast_server.security import Security
 from holdfast_server.store.api import Store
 from holdfast_server.store.rocks import RocksStore
-from holdfast_server.system import SystemClock, SystemThreads
 from holdfast_server.telemetry.observer import SILENT, Observer
 from holdfast_server.telemetry.tracing import open_tracing
-from holdfast_server.watchdog import Watchdog
 
 if TYPE_CHECKING:
     from holdfast_server.telemetry.provider import Tracing

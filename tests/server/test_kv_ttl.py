@@ -107,9 +107,9 @@ def test_no_reader_sees_an_expired_entry_that_is_not_swept() -> None:
         assert await world.call("inside") == ["x", ["k0", "k2", "k4", "own"]]
         target = Target(address=Address("default", "alarm", ("a",)))
         node = world.node
-        assert await node.kv_get(target, [b"k0", b"k1"]) == [(b"k0", b"tx")]
+        assert await node.lookup.kv_get(target, [b"k0", b"k1"]) == [(b"k0", b"tx")]
         for reverse in (False, True):
-            found = await node.kv_list(target, b"", None, 2, reverse)
+            found = await node.lookup.kv_list(target, b"", None, 2, reverse)
             assert [key for key, _ in found] == ([b"own", b"k4"] if reverse else [b"k0", b"k2"])
         world.node.timers.start()
         await world.pass_by(0.1)

@@ -19,12 +19,12 @@ from holdfast_server.__main__ import main
 from holdfast_server.app import Server
 from holdfast_server.config import load
 from holdfast_server.core.ids import SHARD_COUNT
-from holdfast_server.failures import StartError
+from holdfast_server.process.failures import StartError
+from holdfast_server.process.system import loop_factory
 from holdfast_server.store import format as store_format
 from holdfast_server.store import keys
 from holdfast_server.store.api import Batch
 from holdfast_server.store.rocks import RocksStore
-from holdfast_server.system import loop_factory
 from tests.server.actors import registry
 from tests.server.process import COUNTER, Process, ServerProcess, free_port
 

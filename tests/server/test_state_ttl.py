@@ -86,10 +86,10 @@ async def exists(world: World) -> bool:
     """Whether it is there for those who look from outside, who must agree."""
     there = True
     try:
-        await world.node.get(GET)
+        await world.node.lookup.get(GET)
     except HoldfastError:
         there = False
-    listed, _ = await world.node.list_actors("default", "alarm", (), b"", 10)
+    listed, _ = await world.node.lookup.list_actors("default", "alarm", (), b"", 10)
     assert bool(listed) == there
     return there
 
@@ -117,7 +117,7 @@ def test_it_lives_as_long_as_it_changes_and_then_is_new() -> None:
 def test_nobody_sees_one_that_has_expired_and_is_not_swept(how: str) -> None:
     async def body(world: World) -> None:
         await world.call("add")
-        actor_id, _ = await world.node.get(GET)
+        actor_id, _ = await world.node.lookup.get(GET)
         world.node.timers.stop()
         await world.pass_by(61)
         assert not await exists(world)
@@ -127,7 +127,7 @@ def test_nobody_sees_one_that_has_expired_and_is_not_swept(how: str) -> None:
             assert await world.call("look") == 0
         elif how == "get":
             with pytest.raises(HoldfastError):
-                await world.node.kv_get(Target(actor_id=actor_id), [b"k"])
+                await world.node.lookup.kv_get(Target(actor_id=actor_id), [b"k"])
         else:
             with pytest.raises(HoldfastError) as caught:
                 await world.node.destroy(Call(target=Target(actor_id=actor_id), action=DESTROY))

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from holdfast import Actor, Context, action, setup
-from holdfast_server.watchdog import Watchdog
+from holdfast_server.process.watchdog import Watchdog
 from tests.server.conftest import Start
 
 HELD_MAX_S = 30.0

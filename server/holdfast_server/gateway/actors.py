@@ -89,7 +89,7 @@ class Actors:
 
     async def _found(self, target: Target) -> list[dict[str, Any]]:
         try:
-            actor_id, record = await self._desk.node.get(target)
+            actor_id, record = await self._desk.node.lookup.get(target)
         except HoldfastError as error:
             if error.reason is ACTOR_NOT_FOUND:
                 return []
@@ -108,7 +108,9 @@ class Actors:
             raise invalid("cursor", "is not from this list") from None
         if after and not after.startswith(directory_prefix(namespace, name, ())):
             raise invalid("cursor", "is not from this list")
-        rows, following = await self._desk.node.list_actors(namespace, name, (), after, int(limit))
+        rows, following = await self._desk.node.lookup.list_actors(
+            namespace, name, (), after, int(limit)
+        )
         page = {
             "actors": [actor_json(*row) for row in rows],
             "pagination": {"cursor": following.hex() or None},
@@ -170,7 +172,7 @@ class Actors:
             name = base64.b64decode(key + "=" * (-len(key) % 4), altchars=b"-_", validate=True)
         except (binascii.Error, ValueError):
             raise invalid("key", "is not base64url") from None
-        found = await self._desk.node.kv_get(target, [name])
+        found = await self._desk.node.lookup.kv_get(target, [name])
         value = base64.b64encode(found[0][1]).decode() if found else None
         return exchange.answer_json({"value": value})
 

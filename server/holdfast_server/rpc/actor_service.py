@@ -57,7 +57,7 @@ class ActorService(actor_service_pb2_grpc.ActorServiceServicer):
         else:
             address = self._convert.address(request.namespace, request.actor, "actor")
             target = Target(address=address)
-        return pb.GetActorResponse(actor=actor_of(*await self._node.get(target)))
+        return pb.GetActorResponse(actor=actor_of(*await self._node.lookup.get(target)))
 
     @unary
     async def ListActors(
@@ -70,7 +70,9 @@ class ActorService(actor_service_pb2_grpc.ActorServiceServicer):
         after = page_token(request.page_token)
         if after and not after.startswith(directory_prefix(namespace, request.name, prefix)):
             raise foreign_token()
-        rows, following = await self._node.list_actors(namespace, request.name, prefix, after, size)
+        rows, following = await self._node.lookup.list_actors(
+            namespace, request.name, prefix, after, size
+        )
         return pb.ListActorsResponse(
             actors=[actor_of(*row) for row in rows], next_page_token=following.hex()
         )

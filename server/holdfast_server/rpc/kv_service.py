@@ -35,7 +35,7 @@ class KvService(kv_service_pb2_grpc.KvServiceServicer):
             raise invalid("keys", f"has {len(request.keys)}", limit=limit)
         if any(len(key) > self._limits.kv_key_bytes_max for key in request.keys):
             raise HoldfastError(errors.KV_KEY_TOO_LARGE)
-        rows = await self._node.kv_get(target, list(request.keys))
+        rows = await self._node.lookup.kv_get(target, list(request.keys))
         size, most = sum(map(_bytes, rows)), self._limits.kv_read_bytes_max
         if size > most:
             raise HoldfastError(
@@ -64,7 +64,7 @@ class KvService(kv_service_pb2_grpc.KvServiceServicer):
             end = token
         elif token:
             start = token
-        rows = await self._node.kv_list(target, start, end, size + 1, request.reverse)
+        rows = await self._node.lookup.kv_list(target, start, end, size + 1, request.reverse)
         size = min(size, _count_that_fits(rows, self._limits.kv_read_bytes_max))
         following = b""
         if len(rows) > size:

@@ -22,11 +22,9 @@ from holdfast_server.core.lifecycle import State
 from holdfast_server.core.mailbox import Mailbox, MailboxFull, Mode
 from holdfast_server.core.values import Durability, Value
 from holdfast_server.core.waits import find_cycle
-from holdfast_server.runtime import background
-from holdfast_server.runtime.agenda import put_destruction
 from holdfast_server.runtime.background import Background
-from holdfast_server.runtime.connections import has_rows
 from holdfast_server.runtime.deadline import Expiring
+from holdfast_server.runtime.effects import Effects
 from holdfast_server.runtime.expiry import expires_at_ms
 from holdfast_server.runtime.runners.api import ActorInfo, Instance
 from holdfast_server.runtime.starting import start_actor
@@ -339,32 +337,6 @@ class Activation:
                 turn.expire_at(record.expires_at_ms)
             batch.put(keys.state_key(turn.actor_id), record.SerializeToString())
 
-    def put_destruction(self, turn: Turn, batch: Batch) -> None:
-        """Delete what the actor owns; replies and sends under way outlive it."""
-        actor_id, links, audiences = self.actor_id, self.node.links, self.node.audiences
-        gone = HoldfastError(errors.ACTOR_DESTROYED)
-        turn.after(lambda: links.end_actor(actor_id), late=True)
-        turn.after(lambda: audiences.close(actor_id, gone), late=True)
-        self.node.event_logs.put_destruction(self, batch)
-        self.node.reply_sweep.note_destroyed(self, batch)
-        batch.delete(keys.directory_key(self.address))
-        batch.delete(keys.actor_key(actor_id))
-        batch.delete(keys.state_key(actor_id))
-        batch.delete(keys.kv_usage_key(actor_id))
-        prefix = keys.kv_key(actor_id, b"")
-        batch.delete_range(prefix, keys.prefix_end(prefix))
-        put_destruction(self, actor_id, batch)
-        if has_rows(self):
-            for prefix in (keys.connection_prefix(actor_id), keys.message_prefix(actor_id)):
-                batch.delete_range(prefix, keys.prefix_end(prefix))
-        self.connections = None
-        self.actor_id = b""
-        if self.instance is not None:
-            self.node.catalog.grew(self, -self.instance.state_bytes)
-            self.instance = None
-        background.end_destroyed(self)
-        self.expires_ms = None
-
     def put_middle(self, turn: Turn, batch: Batch) -> None:
         """Add what the first commit of a turn that goes on must say: that it never
         runs again, whether it was asked by a key, by a send or by a timer."""
@@ -387,51 +359,21 @@ class Activation:
         """Submit `batch`; the future is done when its answer may leave."""
         self._check_commit(turn, batch)
         node = self.node
-        future: asyncio.Future[Durability] = node.loop.create_future()
-        lanes, turn.lanes = turn.lanes, None
-        afters, turn.afters = turn.afters, None
-        emitted, turn.emitted = turn.emitted, None
-        actor_id = turn.actor_id
-        if emitted is not None and not batch:
-            # All of it is ephemeral.
-            node.audiences.publish(actor_id, emitted)
-            emitted = None
-        buffered = buffered and (emitted is None or not emitted.gated)
+        effects = Effects(node, turn)
+        if not batch:
+            effects.publish_ephemeral()
+            if self.last_commit <= node.committer.synced:
+                return effects.leave()
+        buffered = buffered and not effects.gated
         if batch:
-            done = Durability.BUFFERED if buffered else Durability.SYNCED
-        elif self.last_commit <= node.committer.synced:
-            _run(afters, False)
-            _run(afters, True)
-            future.set_result(Durability.NONE)
-            return future
-        else:
-            done = Durability.NONE
-        watched: object = None
-
-        def release(error: HoldfastError | None) -> None:
-            if watched is not None:
-                node.observer.commit_ended(watched, node.committer.group, error)
-            if error is None:
-                for lane in lanes or ():
-                    node.outbox.wake(lane)
-                _run(afters, False)
-                if emitted is not None:
-                    node.audiences.publish(actor_id, emitted)
-                _run(afters, True)
-            if future.done():
-                return
-            if error is None:
-                future.set_result(done)
-            else:
-                future.set_exception(error)
-                # Whoever waited may have gone: then nobody needs to hear of it.
-                future.exception()
-
-        self.last_commit = node.committer.submit(batch, abs(self.epoch), release, buffered=buffered)
-        if emitted is not None and emitted.gated and self.event_log is not None:
+            effects.reached = Durability.BUFFERED if buffered else Durability.SYNCED
+        self.last_commit = node.committer.submit(
+            batch, abs(self.epoch), effects.release, buffered=buffered
+        )
+        if effects.gated and self.event_log is not None:
             self.event_log.gate = self.last_commit
         if turn.span is not None:
-            watched = node.observer.commit_began(turn, len(batch.ops), batch.size)
+            effects.watched = node.observer.commit_began(turn, len(batch.ops), batch.size)
         if turn.encoded is not None:
             instance = turn.instance
             assert instance is not None
@@ -439,7 +381,7 @@ class Activation:
             instance.keep_state(turn)
             if instance is self.instance:
                 node.catalog.grew(self, instance.state_bytes - before)
-        return future
+        return effects.durable
 
     def _check_commit(self, turn: Turn, batch: Batch) -> None:
         try:
@@ -455,17 +397,6 @@ class Activation:
     async def until_synced(self) -> None:
         """Wait until everything that a turn here may have seen is durable."""
         await self.node.committer.until_synced(self.last_commit, abs(self.epoch))
-
-
-def _run(afters: list[tuple[bool, Callable[[], None]]] | None, late: bool) -> None:
-    for when, act in afters or ():
-        if when is not late:
-            continue
-        try:
-            act()
-        except Exception:
-            # Others wait for the same sync.
-            log.exception("what a turn does after its commit failed")
 
 
 def call_cycle(chain: list[str]) -> HoldfastError:

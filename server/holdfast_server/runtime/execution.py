@@ -22,6 +22,7 @@ from holdfast_server.core.values import Durability, Value
 from holdfast_server.runtime import background
 from holdfast_server.runtime.connections import Conn, conn_of, table_of
 from holdfast_server.runtime.deadline import run_until
+from holdfast_server.runtime.destruction import put_destruction
 from holdfast_server.runtime.fire import Fire
 from holdfast_server.runtime.turn import ReplyWriter, Turn
 from holdfast_server.store import keys
@@ -190,7 +191,7 @@ async def finish(
             background.undo_destroy(activation)
         raise
     if turn.destroyed:
-        activation.put_destruction(turn, batch)
+        put_destruction(activation, turn, batch)
     activation.put_arrival(turn, batch)
     if turn.fire is not None and not turn.destroyed:
         turn.fire.put_ended(batch)

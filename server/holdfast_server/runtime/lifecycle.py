@@ -18,6 +18,7 @@ from holdfast_server.core.mailbox import Mode
 from holdfast_server.core.values import Durability, Encoding, Value
 from holdfast_server.runtime.activation import Activation
 from holdfast_server.runtime.background import check_stays
+from holdfast_server.runtime.destruction import put_destruction
 from holdfast_server.runtime.execution import check_target, finish, origin_of, settle
 from holdfast_server.runtime.keyed import run_once
 from holdfast_server.runtime.turn import ReplyWriter, Turn
@@ -135,7 +136,7 @@ async def _destroy(
         if activation.exists:
             # What cannot start must still be possible to get rid of.
             log.error("%s is destroyed without on_destroy: %s", activation.address, error)
-            activation.put_destruction(turn, batch)
+            put_destruction(activation, turn, batch)
         if reply is not None:
             reply.put_result(batch, _DONE, actor_id)
         return _DONE, activation.commit(batch, turn), actor_id

@@ -17,7 +17,7 @@ from google.protobuf.message import Message
 
 from holdfast_server.core import errors
 from holdfast_server.core.call import Answer, Call, Target
-from holdfast_server.core.errors import HoldfastError, invalid
+from holdfast_server.core.errors import HoldfastError
 from holdfast_server.core.events import Connect, Subscribe
 from holdfast_server.core.ids import Address, address_of
 from holdfast_server.core.limits import Limits
@@ -37,9 +37,9 @@ from holdfast_server.runtime.environment import Environment
 from holdfast_server.runtime.event_log import EventLogs
 from holdfast_server.runtime.event_sweep import EventSweep
 from holdfast_server.runtime.execution import run_action
-from holdfast_server.runtime.expiry import lapsed, live
 from holdfast_server.runtime.keyed import Claim, Identity, run_keyed, run_once
 from holdfast_server.runtime.links import Links, NodeLink
+from holdfast_server.runtime.lookup import Lookup
 from holdfast_server.runtime.outbox import Outbox
 from holdfast_server.runtime.readers import Peer, Reader
 from holdfast_server.runtime.recovery import Recovery
@@ -103,6 +103,7 @@ class Node:
             wait_s=limits.commit_wait_s,
         )
         self.catalog = Catalog(self)
+        self.lookup = Lookup(self)
         self.sleeper = Sleeper(self)
         # Keyed calls that are running.
         self.flights: dict[Identity, Claim] = {}
@@ -231,72 +232,6 @@ class Node:
             call,
             lambda activation: run_once(activation, call, lambda reply: run(activation, reply)),
         )
-
-    async def get(self, target: Target) -> tuple[bytes, records.ActorRecord]:
-        """The record of an existing actor, durable."""
-        await self.ready()
-        try:
-            address = self.catalog.address_of(target)
-            actor_id = self.read(keys.directory_key(address))
-            record = self.decode(records.ActorRecord, keys.actor_key(actor_id or b""))
-            if actor_id and lapsed(self, actor_id, address.name):
-                record = None
-        finally:
-            # Also that there is none may be news that is not durable yet.
-            await self.committer.barrier()
-        if actor_id is None or record is None or (target.actor_id or actor_id) != actor_id:
-            raise HoldfastError(errors.ACTOR_NOT_FOUND)
-        return actor_id, record
-
-    async def list_actors(
-        self, namespace: str, name: str, prefix: tuple[str, ...], after: bytes, limit: int
-    ) -> tuple[list[tuple[bytes, records.ActorRecord]], bytes]:
-        """One page of actors in key order, and where the next begins."""
-        await self.ready()
-        self.runner.info(name)
-        start = keys.directory_prefix(namespace, name, prefix)
-        end = keys.prefix_end(start)
-        if after and not start <= after < end:
-            raise invalid("page_token", "is not from this list")
-        rows = self.scan(max(start, after), end, limit=limit + 1, reverse=False)
-        more = rows[limit][0] if len(rows) > limit else b""
-        found: list[tuple[bytes, records.ActorRecord]] = []
-        for _, actor_id in rows[:limit]:
-            record = self.decode(records.ActorRecord, keys.actor_key(actor_id))
-            if record is not None and not lapsed(self, actor_id, name):
-                found.append((actor_id, record))
-        await self.committer.barrier()
-        return found, more
-
-    async def kv_get(self, target: Target, names: list[bytes]) -> list[tuple[bytes, bytes]]:
-        actor_id, _ = await self.get(target)
-        rows = [(name, self.read(keys.kv_key(actor_id, name))) for name in names]
-        await self.committer.barrier()
-        now_ms = self.environment.clock.now_ms()
-        found = [(name, live(row, now_ms)) for name, row in rows if row is not None]
-        return [(name, value) for name, value in found if value is not None]
-
-    async def kv_list(
-        self, target: Target, start: bytes, end: bytes | None, limit: int, reverse: bool
-    ) -> list[tuple[bytes, bytes]]:
-        actor_id, _ = await self.get(target)
-        prefix = keys.kv_key(actor_id, b"")
-        high = keys.prefix_end(prefix) if end is None else prefix + end
-        low, now_ms = prefix + start, self.environment.clock.now_ms()
-        found: list[tuple[bytes, bytes]] = []
-        while len(found) < limit:
-            rows = self.scan_some(low, high, limit=limit - len(found), reverse=reverse)
-            alive = [(key, live(row, now_ms)) for key, row in rows]
-            found += [(key[len(prefix) :], value) for key, value in alive if value is not None]
-            # A page ends where expired entries are no part of it.
-            if not rows or all(value is not None for _, value in alive):
-                break
-            if reverse:
-                high = rows[-1][0]
-            else:
-                low = rows[-1][0] + b"\x00"
-        await self.committer.barrier()
-        return found
 
     def describe(self, name: str) -> list[Mapping[str, Any]]:
         names = [name] if name else self.runner.names()

@@ -135,7 +135,7 @@ class ScheduleDesk:
 
     async def list_of(self, target: Target) -> list[Owned]:
         """All schedules of an actor, in the order in which they are due."""
-        actor_id, actor = await self._node.get(target)
+        actor_id, actor = await self._node.lookup.get(target)
         found = Agenda(self._rows, self._node.limits, actor_id).list()
         await self._node.committer.barrier()
         return [Owned(actor_id, actor, record) for record in found]
@@ -270,7 +270,7 @@ class ScheduleDesk:
 
     async def _actor(self, which: Named) -> tuple[bytes, records.ActorRecord]:
         try:
-            return await self._node.get(which.target)
+            return await self._node.lookup.get(which.target)
         except HoldfastError as error:
             raise _unknown(which, error) from None
 

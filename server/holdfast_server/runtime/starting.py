@@ -12,6 +12,7 @@ from holdfast_server.core import errors
 from holdfast_server.core.errors import HoldfastError
 from holdfast_server.core.ids import make_actor_id
 from holdfast_server.runtime import background
+from holdfast_server.runtime.destruction import put_destruction
 from holdfast_server.store import keys
 from holdfast_server.store.api import Batch
 from holdfast_server.store.v1 import records_pb2 as records
@@ -60,7 +61,7 @@ async def start_actor(
             if on_created is not None:
                 on_created(batch, now_ms)
         if turn.destroyed:
-            activation.put_destruction(turn, batch)
+            put_destruction(activation, turn, batch)
         if batch or turn.emitted is not None or turn.afters:
             activation.commit(batch, turn)
     except BaseException as error:

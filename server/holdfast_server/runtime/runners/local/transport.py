@@ -84,7 +84,7 @@ class InProcessTransport:
 
     async def get(self, request: wire.Lifecycle) -> wire.ActorInfo:
         try:
-            actor_id, record = await self._node.get(self._target(request.target))
+            actor_id, record = await self._node.lookup.get(self._target(request.target))
         except HoldfastError as error:
             raise actor_error(error) from None
         return _info(actor_id, record)
@@ -97,7 +97,7 @@ class InProcessTransport:
         except ValueError:
             raise actor_error(invalid("page_token", "is not from this list")) from None
         try:
-            rows, following = await self._node.list_actors(
+            rows, following = await self._node.lookup.list_actors(
                 namespace, query.name, query.key_prefix, after, size
             )
         except HoldfastError as error:

@@ -15,13 +15,17 @@ from pathlib import Path
 from types import ModuleType
 from typing import Final
 
+import holdfast_server
 from holdfast import registry
 from holdfast.registry import Registry
-from holdfast_server.failures import AppError
+from holdfast_server.process.failures import AppError
 
 _FRAMES_MAX: Final = 8
 _OURS: Final = (
-    *(f"{Path(each).parent}{os.sep}" for each in (__file__, registry.__file__, os.__file__)),
+    *(
+        f"{Path(each).parent}{os.sep}"
+        for each in (holdfast_server.__file__, registry.__file__, os.__file__)
+    ),
     "<frozen ",
 )
 

@@ -28,8 +28,8 @@ import time
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from holdfast_server.failures import FAILED, OK
-from holdfast_server.parent import Parent
+from holdfast_server.process.failures import FAILED, OK
+from holdfast_server.process.parent import Parent
 
 __all__ = ["Supervised", "Supervisor"]
 
