@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from bench import fanout, memory, resume, session, table, unary, wake
+from bench import fanout, memory, pending, resume, session, table, timers, unary, wake
 
 
 def main() -> None:
-    parts = (unary, session, fanout, resume, wake, memory)
+    parts = (unary, session, fanout, resume, wake, timers, memory, pending)
     table.write(table.show([part.measure() for part in parts], "make bench"))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from statistics import quantiles
 
 from holdfast import Actor, Context, action, setup
 
@@ -67,4 +68,57 @@ class Station(Actor[Count]):
         return c.state.value
 
 
-registry = setup(use={"counter": Counter, "sleeper": Sleeper, "station": Station})
+# How long after its time each timer of this process fired, in seconds, and when the last did.
+_delays: list[float] = []
+_last_at = [0.0]
+
+
+class Alarm(Actor[Count]):
+    """Sets timers, and counts those that fire."""
+
+    state = Count
+    sleep_timeout_s = 86_400
+
+    @action
+    async def set_one(self, c: Context[Count], delay_s: float) -> int:
+        c.schedule.after(delay_s, "ring")
+        return 1
+
+    @action
+    async def set_many(self, c: Context[Count], at: float, over_s: float, count: int) -> int:
+        for number in range(count):
+            c.schedule.at(at + over_s * number / count, "ring")
+        return count
+
+    @action
+    async def ring(self, c: Context[Count]) -> None:
+        assert c.fire is not None
+        c.state.value += 1
+        now = c.now().timestamp()
+        _delays.append(now - c.fire.scheduled_at.timestamp())
+        _last_at[0] = now
+
+    @action(read_only=True)
+    def value(self, c: Context[Count]) -> int:
+        return c.state.value
+
+    @action(read_only=True)
+    async def pending(self, c: Context[Count]) -> int:
+        return len(await c.schedule.list())
+
+
+class Bell(Actor):
+    """Tells how the timers of its server fired."""
+
+    @action(read_only=True)
+    def told(self, c: Context) -> tuple[int, float]:
+        return len(_delays), _last_at[0]
+
+    @action(read_only=True)
+    def delays(self, c: Context, percents: list[int]) -> list[float]:
+        return [quantiles(_delays, n=100, method="inclusive")[each - 1] for each in percents]
+
+
+registry = setup(
+    use={"alarm": Alarm, "bell": Bell, "counter": Counter, "sleeper": Sleeper, "station": Station}
+)

@@ -47,7 +47,7 @@ class ServerProcess:
                 return
             if self._process.poll() is not None or time.monotonic() > ends:
                 raise RuntimeError("a server did not start")
-            time.sleep(0.05)
+            time.sleep(0.005)
 
     @property
     def cpu_seconds(self) -> float:

@@ -8,7 +8,19 @@ from pathlib import Path
 
 import pytest
 
-from bench import fanout, listeners, memory, resume, session, table, unary, wake
+from bench import (
+    fanout,
+    listeners,
+    memory,
+    pending,
+    resume,
+    session,
+    table,
+    timers,
+    unary,
+    wake,
+)
+from bench.http2 import Connection
 from bench.table import Result, Row
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
@@ -103,6 +115,34 @@ def test_memory_measures_what_a_server_grows_by() -> None:
     size = memory.Size(actors=100, warm_calls=10, settle_s=0.0)
 
     assert memory.measure(size).rows[0].value.endswith("bytes")
+
+
+def test_timers_are_set_and_fire_once() -> None:
+    result = timers.measure(timers.Size(rounds=1, seconds=0.05, actors=3, alarms=4, each=3))
+
+    assert [float(row.ratio) >= 0 for row in result.rows] == [True] * 4
+    assert result.rows[2].name == "delay of 12 timers due in one second, p50"
+
+
+def test_a_timer_that_fired_without_effect_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    counted = timers._sum
+
+    def one_less(connection: Connection, action: str, actors: int, prefix: str) -> int:
+        return counted(connection, action, actors, prefix) - (action == "value")
+
+    monkeypatch.setattr(timers, "_sum", one_less)
+    with pytest.raises(AssertionError, match="12 timers were due, and 11 took effect"):
+        timers.measure(timers.Size(rounds=1, seconds=0.05, actors=3, alarms=4, each=3))
+
+
+def test_pending_measures_starts_and_memory() -> None:
+    result = pending.measure(pending.Size(rounds=1, actors=4, each=10, settle_s=0.0))
+
+    assert [row.name for row in result.rows] == [
+        "memory with 40 pending timers",
+        "start with 40 pending timers",
+    ]
+    assert all(0.2 < float(row.ratio) < 5 for row in result.rows)
 
 
 def test_the_table_is_put_between_the_marks(tmp_path: Path) -> None:
