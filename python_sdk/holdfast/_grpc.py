@@ -282,6 +282,7 @@ class GrpcTransport:
     async def close(self) -> None:
         """Close the channel; calls under way fail with a HoldfastError."""
         self._closed = True
+        self.tokens.forget()
         if self.can_wait:
             await close_channel(self._channel)
 

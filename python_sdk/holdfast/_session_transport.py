@@ -210,8 +210,10 @@ class SessionTransport(GrpcTransport):
         self._closed = True
         sessions = list(self._by_namespace.values())
         self._by_namespace.clear()
-        if self._looking is not None:
-            self._looking.cancel()
+        looking, self._looking = self._looking, None
+        if looking is not None and self.can_wait:
+            looking.cancel()
+            await asyncio.wait([looking])
         for session in sessions:
             session.close()
         if self.can_wait:

@@ -44,11 +44,11 @@ class Tokens:
     """The token of one client. For one event loop."""
 
     def __init__(
-        self, source: TokenSource, *, changed: Callable[[str], None] = lambda token: None
+        self, source: TokenSource, *, changed: Callable[[str], None] | None = None
     ) -> None:
         self._source: Callable[[], str | Awaitable[str | None] | None] | None = None
         self._asking: asyncio.Task[str | None] | None = None
-        self.changed = changed
+        self.changed: Callable[[str], None] = changed or _nobody
         # The last one; of a function None before it was first asked.
         self.last: str | None = None
         self.renew(source)
@@ -91,6 +91,10 @@ class Tokens:
         except Exception as error:
             raise NoToken(_why(error)) from error
 
+    def forget(self) -> None:
+        """Let go of whoever is told, once the client is closed."""
+        self.changed = _nobody
+
     def replaces(self, shown: str | None) -> bool:
         """Whether who was refused with this token may come again with another."""
         return self._source is not None or self.last != shown
@@ -108,6 +112,10 @@ class Tokens:
             if token is not None:
                 self.changed(token)
         return token
+
+
+def _nobody(token: str) -> None:
+    pass
 
 
 async def _awaited(given: Awaitable[str | None]) -> str | None:

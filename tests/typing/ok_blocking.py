@@ -39,7 +39,7 @@ def use() -> None:
         with room.connect(params={"user": "ada"}) as conn:
             reveal_type(conn)  # Connection[ChatRoom]
             reveal_type(conn.call(ChatRoom.send, "x"))  # int
-            print(conn.status.upper())
+            conn.status.upper()
             conn.on("message", print, slow_reader="conflate")
             for event in conn.events("message"):
                 reveal_type(event.args)  # tuple[Any, ...]

@@ -45,8 +45,8 @@ async def live(client: Client) -> None:
     reveal_type(connection)  # ActorConnection[ChatRoom]
     reveal_type(connection.connection_id)  # str | None
     connection.on_open(lambda: None)
-    connection.on_error(lambda error: print(error))
-    connection.on_status_change(lambda status: print(status.upper()))
+    connection.on_error(lambda error: None)
+    connection.on_status_change(lambda status: status.upper())
     async with connection as conn:
         reveal_type(conn)  # ChatRoom
         reveal_type(await conn.send("x"))  # int
