@@ -18,10 +18,10 @@ setup: ## install everything that is locked into .venv
 setup-conformance: setup ## build the runners of tests/conformance, in Node and Go, into build/
 	@sh tools/setup_conformance.sh
 
-# Not through `uv run`: a Ctrl-C must reach tools/run.py once.
 setup-gateway: setup ## install the clients that tests/gateway runs, into build/
 	@sh tools/setup_gateway.sh
 
+# Not through `uv run`: a Ctrl-C must reach tools/run.py once.
 run: setup ## serve the chat example, talk to it, and leave the server running
 	@.venv/bin/python -m tools.run
 
