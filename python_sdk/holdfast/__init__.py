@@ -2,8 +2,8 @@
 
 from holdfast.actor import Actor, action
 from holdfast.actor_connection import ActorConnection
-from holdfast.bigint import BigInt
 from holdfast.asgi import asgi_handler
+from holdfast.bigint import BigInt
 from holdfast.client import ActorInfo, Client
 from holdfast.connection import Connection, Connections
 from holdfast.context import AbortSignal, Context, Kv
