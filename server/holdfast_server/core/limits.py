@@ -154,11 +154,29 @@ class Limits:
     # that time.
     websocket_ping_s: float = 30.0
     # Bytes that wait for a WebSocket's transport. Beyond: it is no longer read, until they
-    # leave; a WebSocket that takes nothing for websocket_stall_s is closed.
+    # leave, and messages of other turns close a raw one with 1013; a WebSocket that takes
+    # nothing for websocket_stall_s is closed.
     websocket_send_bytes_max: int = 4 << 20
     websocket_stall_s: float = 30.0
     # Actions under way on one WebSocket. Beyond: SERVER_OVERLOADED; nothing ran.
     websocket_calls_max: int = 1000
+
+    # A body whose length is told and is not above this is read before its turn begins.
+    # Beyond: each part that the handler waits for ends its turn.
+    raw_request_buffer_bytes: int = 1 << 20
+    # Body of a raw HTTP response, or one part of a streamed one. Beyond:
+    # MESSAGE_OUTGOING_TOO_LONG.
+    raw_response_bytes_max: int = 20 << 20
+    # Bytes that wait for the reader of one event stream. Beyond: the stream is cut.
+    event_stream_bytes_max: int = 1 << 20
+    # Raw WebSockets open at once. Beyond: SERVER_OVERLOADED.
+    raw_websockets_max: int = 20_000
+    # One message of a raw WebSocket. Beyond: it is closed with 1009, or, going out,
+    # MESSAGE_OUTGOING_TOO_LONG.
+    raw_websocket_message_bytes_max: int = 16 << 20
+    # Bytes of messages that wait for a handler. Beyond: the socket is not read until it
+    # has taken some.
+    raw_websocket_receive_bytes_max: int = 1 << 20
 
     # Threads for @action(thread=True). Beyond: the turn waits for one.
     action_threads_max: int = 32

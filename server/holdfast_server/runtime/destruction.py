@@ -22,9 +22,10 @@ if TYPE_CHECKING:
 def put_destruction(activation: Activation, turn: Turn, batch: Batch) -> None:
     """Delete what the actor owns; nobody lives at its address any more."""
     node, actor_id = activation.node, activation.actor_id
-    links, audiences = node.links, node.audiences
+    links, audiences, raw = node.links, node.audiences, node.raw
     gone = HoldfastError(errors.ACTOR_DESTROYED)
     turn.after(lambda: links.end_actor(actor_id), late=True)
+    turn.after(lambda: raw.end_actor(actor_id), late=True)
     turn.after(lambda: audiences.close(actor_id, gone), late=True)
     node.event_logs.put_destruction(activation, batch)
     node.reply_sweep.note_destroyed(activation, batch)
