@@ -80,6 +80,19 @@ class Host(ConnectionHost, Protocol):
     ) -> list[tuple[bytes, str | bytes]]: ...
     @property
     def schedules(self) -> ScheduleHost: ...
+    def open_event_stream(self) -> EventStreamHost: ...
+
+
+class EventStreamHost(Protocol):
+    """What carries the events of one EventStream to its client."""
+
+    @property
+    def closed(self) -> bool: ...
+    async def send(self, data: bytes) -> None: ...
+    def close(self) -> None: ...
+    async def read(self, keepalive_s: float | None) -> bytes:
+        """What is sent next; empty at the end."""
+        ...
 
 
 class AbortSignal:
@@ -324,6 +337,10 @@ class Context(Generic[S, C]):
     def wait(self, awaitable: Awaitable[Any]) -> Any:
         """In an @action(thread=True): run an awaitable on the loop and wait."""
         return self._host.wait(awaitable)
+
+    def open_event_stream(self) -> EventStreamHost:
+        """What an `EventStream` of this actor is made of."""
+        return self._host.open_event_stream()
 
     # Sleep and background work
 

@@ -105,6 +105,12 @@ REASONS: Final[Mapping[str, Reason]] = MappingProxyType(
         "SCHEDULE_INTERRUPTED": Reason("schedule", "interrupted", "ABORTED"),
         "SCHEDULE_CANCELLED": Reason("schedule", "cancelled", "CANCELLED"),
         "KV_INVALID_TTL": Reason("kv", "invalid_ttl", "INVALID_ARGUMENT"),
+        "HANDLER_REQUEST_NOT_DEFINED": Reason("handler", "request_not_defined", "NOT_FOUND"),
+        "HANDLER_WEBSOCKET_NOT_DEFINED": Reason("handler", "websocket_not_defined", "NOT_FOUND"),
+        "HANDLER_INVALID_RESPONSE": Reason(
+            "handler", "invalid_request_handler_response", "INTERNAL"
+        ),
+        "WEBSOCKET_CLOSED": Reason("websocket", "closed", "CANCELLED"),
     }
 )
 """Every reason of the catalogue by its name."""

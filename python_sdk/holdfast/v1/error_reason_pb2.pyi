@@ -293,6 +293,16 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The time to live of a KV entry is none, or too long. [INVALID_ARGUMENT]
     kv.invalid_ttl; metadata: field.
     """
+    ERROR_REASON_HANDLER_REQUEST_NOT_DEFINED: _ErrorReason.ValueType  # 82
+    """The actor has no on_request. [NOT_FOUND] handler.request_not_defined."""
+    ERROR_REASON_HANDLER_WEBSOCKET_NOT_DEFINED: _ErrorReason.ValueType  # 83
+    """The actor has no on_websocket. [NOT_FOUND] handler.websocket_not_defined."""
+    ERROR_REASON_HANDLER_INVALID_RESPONSE: _ErrorReason.ValueType  # 84
+    """What on_request returned is no response; the turn was rolled back. [INTERNAL]
+    handler.invalid_request_handler_response.
+    """
+    ERROR_REASON_WEBSOCKET_CLOSED: _ErrorReason.ValueType  # 85
+    """The WebSocket is closed. [CANCELLED] websocket.closed."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Every error carries a google.rpc.ErrorInfo with domain "holdfast.dev" and, as
@@ -586,4 +596,14 @@ ERROR_REASON_KV_INVALID_TTL: ErrorReason.ValueType  # 81
 """The time to live of a KV entry is none, or too long. [INVALID_ARGUMENT]
 kv.invalid_ttl; metadata: field.
 """
+ERROR_REASON_HANDLER_REQUEST_NOT_DEFINED: ErrorReason.ValueType  # 82
+"""The actor has no on_request. [NOT_FOUND] handler.request_not_defined."""
+ERROR_REASON_HANDLER_WEBSOCKET_NOT_DEFINED: ErrorReason.ValueType  # 83
+"""The actor has no on_websocket. [NOT_FOUND] handler.websocket_not_defined."""
+ERROR_REASON_HANDLER_INVALID_RESPONSE: ErrorReason.ValueType  # 84
+"""What on_request returned is no response; the turn was rolled back. [INTERNAL]
+handler.invalid_request_handler_response.
+"""
+ERROR_REASON_WEBSOCKET_CLOSED: ErrorReason.ValueType  # 85
+"""The WebSocket is closed. [CANCELLED] websocket.closed."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

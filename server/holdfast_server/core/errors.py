@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from holdfast_server.core import timer_reasons
+from holdfast_server.core import raw_reasons, timer_reasons
 from holdfast_server.core.reason import Reason as Reason
 
 DOMAIN: Final = "holdfast.dev"
@@ -407,6 +407,11 @@ SCHEDULE_NOT_FOUND = timer_reasons.SCHEDULE_NOT_FOUND
 SCHEDULE_INTERRUPTED = timer_reasons.SCHEDULE_INTERRUPTED
 SCHEDULE_CANCELLED = timer_reasons.SCHEDULE_CANCELLED
 KV_INVALID_TTL = timer_reasons.KV_INVALID_TTL
+
+HANDLER_REQUEST_NOT_DEFINED = raw_reasons.HANDLER_REQUEST_NOT_DEFINED
+HANDLER_WEBSOCKET_NOT_DEFINED = raw_reasons.HANDLER_WEBSOCKET_NOT_DEFINED
+HANDLER_INVALID_RESPONSE = raw_reasons.HANDLER_INVALID_RESPONSE
+WEBSOCKET_CLOSED = raw_reasons.WEBSOCKET_CLOSED
 
 CATALOGUE: Final[Mapping[str, Reason]] = _table(
     *(value for value in list(globals().values()) if isinstance(value, Reason))

@@ -132,6 +132,30 @@ class Limits:
     # Silence of a client after which its session counts as broken; clients ping more often.
     session_idle_s: float = 60.0
 
+    # Body of a raw HTTP request. Beyond: MESSAGE_INCOMING_TOO_LONG.
+    request_bytes_max: int = 20 << 20
+    # A body whose length is told and is not above this is read before its turn begins.
+    # Beyond: each part that the handler waits for ends its turn.
+    request_buffer_bytes: int = 1 << 20
+    # Body of a raw HTTP response, or one part of a streamed one. Beyond:
+    # MESSAGE_OUTGOING_TOO_LONG.
+    response_bytes_max: int = 20 << 20
+    # Bytes that wait for the reader of one event stream. Beyond: the stream is cut.
+    event_stream_bytes_max: int = 1 << 20
+    # Raw WebSockets open at once. Beyond: SERVER_OVERLOADED.
+    websockets_max: int = 20_000
+    # One message of a raw WebSocket. Beyond: it is closed with 1009, or, going out,
+    # MESSAGE_OUTGOING_TOO_LONG.
+    websocket_message_bytes_max: int = 16 << 20
+    # Bytes of messages that wait for a handler. Beyond: the socket is not read until it
+    # has taken some.
+    websocket_receive_bytes_max: int = 1 << 20
+    # Bytes of messages that wait for a socket's client. Beyond: the handler gets no
+    # further message, and a message of another turn closes the socket with 1013; so does
+    # a client that takes nothing for websocket_stall_s.
+    websocket_send_bytes_max: int = 1 << 20
+    websocket_stall_s: float = 30.0
+
     # Threads for @action(thread=True). Beyond: the turn waits for one.
     action_threads_max: int = 32
 

@@ -1,10 +1,11 @@
 """What a front must be to carry raw HTTP and WebSockets: all that one has to implement.
 
-A front (the gateway, a test) makes a core `Call` with `runtime.raw.call_of`, a
-`RequestHead`, and an Exchange or a Socket, and then waits for one of
+A front (the gateway, a test) makes a core `Call` for the actor, with the connection
+parameters as its `params`, a `RequestHead`, and an Exchange or a Socket, and waits for
 
-    await serve_request(node, call, head, exchange)      # runtime/requesting.py
-    await serve_websocket(node, call, head, socket)      # runtime/serving.py
+    call = call_of(target, params=..., deadline=..., trace=...)      # runtime/requesting.py
+    await serve_request(node, call, head, exchange)
+    await serve_websocket(node, call, head, socket)                  # runtime/serving.py
 
 in the task that it keeps for that request. The runtime does the rest: it finds the actor,
 runs its handler turn by turn, and uses what it was given. A front knows no turns, sends
@@ -83,8 +84,8 @@ class Socket(Protocol):
         ...
 
     async def receive(self) -> str | bytes:
-        """The client's next message; raises SocketClosed when there is none left. May be
-        called before `accept`, and then waits."""
+        """The client's next message; raises SocketClosed when there is none left. Called
+        after `accept` only, and while the handler has room for more."""
         ...
 
     async def send(self, message: str | bytes) -> None:

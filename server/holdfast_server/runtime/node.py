@@ -43,6 +43,7 @@ from holdfast_server.runtime.expiry import lapsed, live
 from holdfast_server.runtime.keyed import Flight, Identity, run_keyed, run_once
 from holdfast_server.runtime.links import Links, NodeLink
 from holdfast_server.runtime.outbox import Outbox
+from holdfast_server.runtime.raw import Raw
 from holdfast_server.runtime.readers import Peer, Reader
 from holdfast_server.runtime.recovery import Recovery
 from holdfast_server.runtime.reply_sweep import ReplySweep
@@ -115,6 +116,7 @@ class Node:
         self.event_sweep = EventSweep(self)
         self.audiences = Audiences(self)
         self.links = Links(self)
+        self.raw = Raw(self)
         self.timers = Timers(self)
         self.schedules = ScheduleDesk(self)
 
@@ -131,7 +133,7 @@ class Node:
 
     async def invoke(self, call: Call) -> Answer:
         """Run an action; see ActorService.InvokeAction."""
-        # As `_run` does it, but in place: nearly every call comes this way.
+        # As `run` does it, but in place: nearly every call comes this way.
         activation = await self._begin(call)
         try:
             action = activation.info.action(call.action)
@@ -213,7 +215,7 @@ class Node:
         async def run(activation: Activation) -> tuple[Address, Answer]:
             return activation.address, await lifecycle.run_lifecycle(activation, call)
 
-        address, answer = await self._run(call, run)
+        address, answer = await self.run(call, run)
         made = lifecycle.parse_creation(answer.value)
         record = records.ActorRecord(
             namespace=address.namespace,
@@ -225,14 +227,14 @@ class Node:
 
     async def destroy(self, call: Call) -> bytes:
         """Destroy an actor; its id."""
-        answer = await self._run(call, lambda activation: lifecycle.run_lifecycle(activation, call))
+        answer = await self.run(call, lambda activation: lifecycle.run_lifecycle(activation, call))
         return answer.actor_id
 
     async def hold(
         self, call: Call, run: Callable[[Activation, ReplyWriter | None], Awaitable[Answer]]
     ) -> Answer:
         """Run what is no action with the activation of a call, once for its key."""
-        return await self._run(
+        return await self.run(
             call,
             lambda activation: run_once(activation, call, lambda reply: run(activation, reply)),
         )
@@ -384,7 +386,7 @@ class Node:
         if self.committer.failed:
             await self.recovery.ready()
 
-    async def _run(self, call: Call, run: Callable[[Activation], Awaitable[T]]) -> T:
+    async def run(self, call: Call, run: Callable[[Activation], Awaitable[T]]) -> T:
         """Run something with the activation of a call; with the next one, where that fell
         asleep just before."""
         while True:
@@ -475,6 +477,7 @@ class Node:
         self.draining, until = True, loop.time() + limits.drain_timeout_s
         self.timers.stop()
         self.sleeper.begin_idle(until)
+        self.raw.drain()
         if self._calls:
             self._drained = loop.create_future()
             await asyncio.wait([self._drained], timeout=limits.drain_timeout_s)
@@ -487,6 +490,7 @@ class Node:
         await self.sleeper.drain(max(until, loop.time() + _LAST_SLEEPS_S))
         self.outbox.stop()
         await self.links.drain()
+        await self.raw.drained()
         if not self.committer.failed:
             try:
                 await asyncio.wait_for(self.committer.barrier(), _LAST_SYNC_S)

@@ -44,6 +44,7 @@ from holdfast_server.runtime.runners.local.current import (
     leave_turn,
     passed_on,
 )
+from holdfast_server.runtime.runners.local.event_stream import LocalEventStream
 from holdfast_server.runtime.runners.local.events import emission_of
 from holdfast_server.runtime.runners.local.failure import actor_error, in_loop
 from holdfast_server.runtime.runners.local.logs import log_of
@@ -98,6 +99,13 @@ class LocalHost:
     @property
     def schedules(self) -> LocalSchedules:
         return LocalSchedules(self, self._instance)
+
+    # Raw requests
+
+    def open_event_stream(self) -> LocalEventStream:
+        # What ends the stream when the actor stops.
+        self._background  # noqa: B018
+        return LocalEventStream(self._instance)
 
     # Who and when
 
