@@ -34,7 +34,7 @@ log = logging.getLogger("holdfast.actor")
 REQUEST = "$request"
 
 # Answers that have no body, and say nothing of its length.
-_BODILESS = frozenset({204, 205})
+_BODILESS = frozenset({204, 205, 304})
 
 
 def call_of(
@@ -94,7 +94,8 @@ async def _serve(activation: Activation, call: Call, incoming: Incoming) -> None
 
 async def _end(course: Course, error: BaseException) -> None:
     """The handler has not come to its end."""
-    if course.closing and isinstance(error, (ClientGone, asyncio.CancelledError)):
+    late = isinstance(error, HoldfastError) and error.reason is errors.DEADLINE_EXCEEDED
+    if course.closing and (late or isinstance(error, (ClientGone, asyncio.CancelledError))):
         # What it did about that is kept.
         await course.bow_out()
         return
@@ -205,10 +206,13 @@ class Incoming:
             return
         status, headers, body = self._answer
         told = any(name.lower() == "content-length" for name, _ in headers)
-        if not told and status not in _BODILESS and status != 304:
+        bodiless = status in _BODILESS
+        # Nobody knows how long a streamed answer to a GET would be.
+        unknown = self.head.method == "HEAD" and not body
+        if not told and not bodiless and not unknown:
             headers = (*headers, ("content-length", str(len(body))))
         await self._exchange.start(status, headers)
-        if body and self.head.method != "HEAD" and status not in _BODILESS and status != 304:
+        if body and self.head.method != "HEAD" and not bodiless:
             await self._exchange.send(body)
 
     def cut(self) -> None:
