@@ -220,6 +220,8 @@ class _SocketRun:
 
     async def send(self, message: Message) -> None:
         kind = message["type"]
+        if self._websocket.closed and kind == "websocket.send":
+            raise _Gone("the WebSocket is closed")
         try:
             if kind == "websocket.accept":
                 self.accepted = True

@@ -24,6 +24,7 @@ from holdfast.schedule import Crons, Fire, ScheduleHost, Schedules
 
 if TYPE_CHECKING:
     from holdfast.client import BaseClient
+    from holdfast.websocket import WebSocket
 
 S = TypeVar("S", default=Any)
 C = TypeVar("C", default=Any)
@@ -81,6 +82,7 @@ class Host(ConnectionHost, Protocol):
     @property
     def schedules(self) -> ScheduleHost: ...
     def open_event_stream(self) -> EventStreamHost: ...
+    def list_websockets(self) -> list[WebSocket]: ...
 
 
 class EventStreamHost(Protocol):
@@ -258,6 +260,12 @@ class Context(Generic[S, C]):
     def conns(self) -> Connections[C]:
         """The open connections of this actor."""
         return Connections(self._host)
+
+    @property
+    def websockets(self) -> list[WebSocket]:
+        """The raw WebSockets of this actor that are open, those that hibernate included: the
+        same objects that `on_websocket` has."""
+        return self._host.list_websockets()
 
     @property
     def kv(self) -> Kv:

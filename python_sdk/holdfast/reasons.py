@@ -110,7 +110,6 @@ REASONS: Final[Mapping[str, Reason]] = MappingProxyType(
         "HANDLER_INVALID_RESPONSE": Reason(
             "handler", "invalid_request_handler_response", "INTERNAL"
         ),
-        "WEBSOCKET_CLOSED": Reason("websocket", "closed", "CANCELLED"),
     }
 )
 """Every reason of the catalogue by its name."""

@@ -6,10 +6,13 @@ async for message in websocket:      # str or bytes; ends when the socket is clo
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from holdfast.errors import HoldfastError
 from holdfast.http import GivenHeaders, Pairs, Target, header_pairs
+
+if TYPE_CHECKING:
+    from holdfast.connection import Connection
 
 REASON_BYTES_MAX = 123
 
@@ -32,6 +35,8 @@ class SocketHost(Protocol):
 
     @property
     def subprotocol(self) -> str | None: ...
+    @property
+    def conn(self) -> Connection[Any] | None: ...
     @property
     def ended(self) -> tuple[int, str] | None:
         """Code and reason, once it is closed."""
@@ -67,7 +72,8 @@ class WebSocket(Target):
         resumed: bool = False,
     ) -> None:
         super().__init__(scheme, target, header_pairs(headers))
-        self._host = host
+        self.host: SocketHost = host
+        """What carries it."""
         self.subprotocols: tuple[str, ...] = subprotocols
         """Subprotocols that the client offers, in its order."""
         self.client: tuple[str, int] | None = client
@@ -79,23 +85,29 @@ class WebSocket(Target):
     @property
     def subprotocol(self) -> str | None:
         """The subprotocol that was agreed on; None without."""
-        return self._host.subprotocol
+        return self.host.subprotocol
+
+    @property
+    def conn(self) -> Connection[Any] | None:
+        """In an actor, the connection that the socket is for its length, with its params and
+        its state; None for a client."""
+        return self.host.conn
 
     @property
     def closed(self) -> bool:
         """Whether it is closed, as far as is known here."""
-        return self._host.ended is not None
+        return self.host.ended is not None
 
     @property
     def close_code(self) -> int | None:
         """Why it is closed; None while it is open."""
-        ended = self._host.ended
+        ended = self.host.ended
         return None if ended is None else ended[0]
 
     @property
     def close_reason(self) -> str:
         """What was said when it was closed; empty without."""
-        ended = self._host.ended
+        ended = self.host.ended
         return "" if ended is None else ended[1]
 
     async def accept(
@@ -108,21 +120,21 @@ class WebSocket(Target):
         """
         if subprotocol is not None and subprotocol not in self.subprotocols:
             raise ValueError(f"the client offers no subprotocol {subprotocol!r}")
-        await self._host.accept(subprotocol, header_pairs(() if headers is None else headers))
+        await self.host.accept(subprotocol, header_pairs(() if headers is None else headers))
 
     async def receive(self) -> str | bytes:
         """The next message. Raises WebSocketClosed when there is none left.
 
         In an actor this ends the turn, and a new one begins with the message.
         """
-        return await self._host.receive()
+        return await self.host.receive()
 
     async def send(self, message: str | bytes) -> None:
         """Send text or binary.
 
         In a turn of an actor it waits for nothing: the message leaves once the turn has
-        committed. Elsewhere it waits until there is room. Sending on a closed socket raises
-        WebSocketClosed; so in an actor only once that is known there.
+        committed. Elsewhere it waits until there is room. On a closed socket a client gets
+        WebSocketClosed; what an actor sends there is dropped, and `receive` tells why.
         """
         if isinstance(message, (bytearray, memoryview)):
             message = bytes(message)
@@ -131,14 +143,14 @@ class WebSocket(Target):
         if isinstance(message, str) and not message.isascii():
             # Half a surrogate pair is no text that can be sent.
             message.encode("utf-8")
-        await self._host.send(message)
+        await self.host.send(message)
 
     async def drain(self) -> None:
         """Wait until everything that was sent has left.
 
         In an actor this ends the turn, as `receive` does: for more than a turn may send.
         """
-        await self._host.drain()
+        await self.host.drain()
 
     async def close(self, code: int = 1000, reason: str = "") -> None:
         """Close it, after what was sent before; nothing where it is closed already.
@@ -152,19 +164,19 @@ class WebSocket(Target):
             raise ValueError(f"{code} cannot be sent: 1000, or 3000 to 4999 for your own")
         if len(reason.encode("utf-8")) > REASON_BYTES_MAX:
             raise ValueError(f"a close reason has at most {REASON_BYTES_MAX} bytes")
-        await self._host.close(code, reason)
+        await self.host.close(code, reason)
 
     def __aiter__(self) -> WebSocket:
         return self
 
     async def __anext__(self) -> str | bytes:
         try:
-            return await self._host.receive()
+            return await self.host.receive()
         except WebSocketClosed:
             raise StopAsyncIteration from None
 
     def __repr__(self) -> str:
-        ended = self._host.ended
+        ended = self.host.ended
         state = "open" if ended is None else f"closed {ended[0]}"
         return f"<WebSocket {self.url} {state}>"
 

@@ -107,7 +107,7 @@ class TestSocket:
     def __init__(self) -> None:
         self._in: asyncio.Queue[str | bytes | SocketClosed] = asyncio.Queue()
         self.heard: list[str | bytes] = []
-        self.accepted: str | None | bool = False
+        self.accepted: str | bool | None = False
         self.closed: tuple[int, str] | None = None
         self.reads = 0
         # Where the client does not read.

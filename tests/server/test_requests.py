@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator
 
 import pytest
 
@@ -17,9 +16,8 @@ from tests.server.web_actors import registry
 
 
 @pytest.fixture(autouse=True)
-def quiet() -> Iterator[None]:
+def quiet() -> None:
     stage.clear()
-    yield
 
 
 async def page(world: World, name: str = "web") -> list[object]:
@@ -175,8 +173,8 @@ def test_each_part_of_an_upload_is_a_turn_that_commits() -> None:
         task = Front(world).request(exchange, "POST", "/upload")
         for count, part in enumerate((b"one", b"two"), 1):
             exchange.give(part)
-            while len((await page(world))[1]) < count:  # type: ignore[arg-type]
-                await asyncio.sleep(0.01)
+            await world.pass_by(1)
+            assert len((await page(world))[1]) == count  # type: ignore[arg-type]
         world.node.catalog.drop_all()
         exchange.end()
         with pytest.raises(HoldfastError):
@@ -202,8 +200,7 @@ def test_a_front_that_is_cancelled_ends_the_handler_too() -> None:
         front = Front(world)
         exchange = TestExchange(b"one", ended=False)
         task = front.request(exchange, "POST", "/careful")
-        while exchange._parts.qsize():
-            await asyncio.sleep(0.01)
+        await world.pass_by(1)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task

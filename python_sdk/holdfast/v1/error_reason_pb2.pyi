@@ -301,8 +301,6 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """What on_request returned is no response; the turn was rolled back. [INTERNAL]
     handler.invalid_request_handler_response.
     """
-    ERROR_REASON_WEBSOCKET_CLOSED: _ErrorReason.ValueType  # 85
-    """The WebSocket is closed. [CANCELLED] websocket.closed."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Every error carries a google.rpc.ErrorInfo with domain "holdfast.dev" and, as
@@ -604,6 +602,4 @@ ERROR_REASON_HANDLER_INVALID_RESPONSE: ErrorReason.ValueType  # 84
 """What on_request returned is no response; the turn was rolled back. [INTERNAL]
 handler.invalid_request_handler_response.
 """
-ERROR_REASON_WEBSOCKET_CLOSED: ErrorReason.ValueType  # 85
-"""The WebSocket is closed. [CANCELLED] websocket.closed."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

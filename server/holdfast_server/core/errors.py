@@ -411,7 +411,6 @@ KV_INVALID_TTL = timer_reasons.KV_INVALID_TTL
 HANDLER_REQUEST_NOT_DEFINED = raw_reasons.HANDLER_REQUEST_NOT_DEFINED
 HANDLER_WEBSOCKET_NOT_DEFINED = raw_reasons.HANDLER_WEBSOCKET_NOT_DEFINED
 HANDLER_INVALID_RESPONSE = raw_reasons.HANDLER_INVALID_RESPONSE
-WEBSOCKET_CLOSED = raw_reasons.WEBSOCKET_CLOSED
 
 CATALOGUE: Final[Mapping[str, Reason]] = _table(
     *(value for value in list(globals().values()) if isinstance(value, Reason))

@@ -25,6 +25,3 @@ HANDLER_INVALID_RESPONSE = Reason(
     "INTERNAL",
     "on_request returned no response; the turn was rolled back",
 )
-WEBSOCKET_CLOSED = Reason(
-    "WEBSOCKET_CLOSED", "websocket", "closed", "CANCELLED", "the WebSocket is closed"
-)

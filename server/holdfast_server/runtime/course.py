@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from holdfast_server.core import errors
@@ -150,14 +150,13 @@ class Course:
         begins = not last or self.inside
         try:
             result = await wait(durable)
-        except (ClientGone, asyncio.CancelledError) as error:
-            if begins and not (ends and isinstance(error, asyncio.CancelledError)):
-                self.closing = True
-                await self.begin()
-            raise
-        except BaseException:
-            if begins:
-                await self.begin()
+        except BaseException as error:
+            cancelled = isinstance(error, asyncio.CancelledError)
+            if begins and not (ends and cancelled):
+                self.closing = cancelled or isinstance(error, ClientGone)
+                # What happened matters more than that there is no turn to tell it in.
+                with suppress(HoldfastError):
+                    await self.begin()
             raise
         if begins:
             await self.begin()

@@ -1,8 +1,8 @@
 """What committed turns have for one client that reads at its own pace: bounded, in order.
 
 A turn's items come together once its commit is durable. Whoever makes more waits until
-there is `room`; a turn, which waits for no reader, is refused when so much is left of
-earlier ones that the client must count as too slow.
+there is `room`; a turn waits for no reader: when it finds more than the limit left of
+earlier ones, and the reader does not take that at once, the client counts as too slow.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from typing import Generic, NamedTuple, TypeVar
+from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 
@@ -20,6 +20,7 @@ class Outlet(Generic[T]):
 
     __slots__ = (
         "_items",
+        "_judging",
         "_leaving",
         "_limit",
         "_loop",
@@ -48,6 +49,7 @@ class Outlet(Generic[T]):
         self._waiting: list[asyncio.Future[None]] = []
         # Bytes that wait for the client, those of the item that is leaving included.
         self.size = self._leaving = 0
+        self._judging = False
         # Bytes of turns that have ended and are not durable yet.
         self.submitted = 0
         # Nothing is taken any more; what is there still leaves.
@@ -61,12 +63,19 @@ class Outlet(Generic[T]):
         """Add the items of one turn."""
         if self.over:
             return
-        if self.size > self._limit:
-            self._overflow()
-            return
+        before = self.size
         self._items.extend(items)
         self.size += sum(size for _, size in items)
         self._wake()
+        if before > self._limit and not self._judging:
+            # Many turns may come in one tick, and the reader has had no chance yet.
+            self._judging = True
+            self._loop.call_soon(self._judge)
+
+    def _judge(self) -> None:
+        self._judging = False
+        if not self.over and self.size > self._limit:
+            self._overflow()
 
     def last(self, item: T) -> None:
         """Add what nothing comes after."""
@@ -129,23 +138,27 @@ class Outlet(Generic[T]):
         self._settle()
 
 
-class Output(NamedTuple):
-    """One item of a turn that has not committed."""
+class Outputs:
+    """The items of a turn that has not committed, by their outlets."""
 
-    outlet: Outlet[object]
-    item: object
-    size: int
+    __slots__ = ("_by_outlet", "size")
 
+    def __init__(self) -> None:
+        self.size = 0
+        self._by_outlet: dict[int, tuple[Outlet[Any], list[tuple[Any, int]]]] = {}
 
-def submit(outputs: list[Output]) -> Callable[[], None]:
-    """A turn has ended: its items are counted; what to do once they are durable."""
-    by_outlet: dict[int, tuple[Outlet[object], list[tuple[object, int]]]] = {}
-    for outlet, item, size in outputs:
-        outlet.submitted += size
-        by_outlet.setdefault(id(outlet), (outlet, []))[1].append((item, size))
+    def add(self, outlet: Outlet[Any], item: object, size: int) -> None:
+        self.size += size
+        self._by_outlet.setdefault(id(outlet), (outlet, []))[1].append((item, size))
 
-    def release() -> None:
-        for outlet, items in by_outlet.values():
-            outlet.released(items)
+    def submit(self) -> Callable[[], None]:
+        """The turn has ended: its items are counted; what to do once they are durable."""
+        everything = list(self._by_outlet.values())
+        for outlet, items in everything:
+            outlet.submitted += sum(size for _, size in items)
 
-    return release
+        def release() -> None:
+            for outlet, items in everything:
+                outlet.released(items)
+
+        return release

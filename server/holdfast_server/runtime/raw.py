@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 class OpenSocket(Protocol):
     """A WebSocket, as the node has to know it."""
 
+    # The runner's own: the object that handlers see, in this activation.
+    face: Any
+
     @property
     def actor_id(self) -> bytes: ...
     def stop(self) -> None:
@@ -62,8 +65,9 @@ class Raw:
 
     def __init__(self, node: Node) -> None:
         self._node = node
-        self._sockets: dict[bytes, set[OpenSocket]] = {}
-        self._streams: dict[bytes, set[OpenStream]] = {}
+        # Dicts for sets, since these keep their order.
+        self._sockets: dict[bytes, dict[OpenSocket, None]] = {}
+        self._streams: dict[bytes, dict[OpenStream, None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._open = 0
 
@@ -86,13 +90,17 @@ class Raw:
         self._open -= 1
 
     def add(self, socket: OpenSocket) -> None:
-        self._sockets.setdefault(socket.actor_id, set()).add(socket)
+        self._sockets.setdefault(socket.actor_id, {})[socket] = None
 
     def remove(self, socket: OpenSocket) -> None:
         _discard(self._sockets, socket.actor_id, socket)
 
+    def sockets_of(self, actor_id: bytes) -> list[OpenSocket]:
+        """The open sockets of an actor, in the order in which they were opened."""
+        return list(self._sockets.get(actor_id, ()))
+
     def add_stream(self, stream: OpenStream) -> None:
-        self._streams.setdefault(stream.actor_id, set()).add(stream)
+        self._streams.setdefault(stream.actor_id, {})[stream] = None
 
     def remove_stream(self, stream: OpenStream) -> None:
         _discard(self._streams, stream.actor_id, stream)
@@ -152,9 +160,9 @@ class Raw:
         return task
 
 
-def _discard(table: dict[bytes, set[Any]], actor_id: bytes, item: object) -> None:
+def _discard(table: dict[bytes, dict[Any, None]], actor_id: bytes, item: object) -> None:
     found = table.get(actor_id)
     if found is not None:
-        found.discard(item)
+        found.pop(item, None)
         if not found:
             del table[actor_id]

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from holdfast_server.core import errors
 from holdfast_server.core.call import Call, Target
@@ -20,10 +20,10 @@ from holdfast_server.core.errors import HoldfastError
 from holdfast_server.core.mailbox import Mode
 from holdfast_server.core.raw import RequestHead
 from holdfast_server.runtime.background import Work
-from holdfast_server.runtime.connections import Conn
+from holdfast_server.runtime.connections import UNSET, Conn
 from holdfast_server.runtime.course import Course
 from holdfast_server.runtime.execution import settle
-from holdfast_server.runtime.fronts import CLOSE_DONE, Socket, SocketClosed
+from holdfast_server.runtime.fronts import CLOSE_DONE, Socket
 from holdfast_server.runtime.sockets import Accept, Channel, Close, size_of
 from holdfast_server.runtime.turn import Turn
 from holdfast_server.runtime.visiting import let_in
@@ -55,8 +55,6 @@ async def serve_websocket(node: Node, call: Call, head: RequestHead, socket: Soc
     except BaseException:
         link.gone()
         raise
-    else:
-        link.add()
     try:
         await link.pump()
     except BaseException:
@@ -64,7 +62,7 @@ async def serve_websocket(node: Node, call: Call, head: RequestHead, socket: Soc
         link.gone()
         raise
     finally:
-        link.remove()
+        node.raw.remove(link)
         if admitted:
             node.raw.leave()
 
@@ -77,10 +75,14 @@ class SocketLink(Channel):
         self.actor_id = b""
         self._address: Address | None = None
         self.resumed = False
+        # The runner's own: the object that handlers see, in this activation.
+        self.face: Any = None
+        self.conn: Conn | None = None
         self._call = call
-        self._conn: Conn | None = None
         # Whether on_connect has been committed, and on_disconnect has not.
         self._inside = False
+        # That, and the encoded state of the connection, as far as they are durable.
+        self._kept = False, b""
         self._hibernates = False
         self._course: Course | None = None
         self._task: asyncio.Future[None] | None = None
@@ -89,24 +91,18 @@ class SocketLink(Channel):
         # No handler runs, and the next message wakes the actor.
         self._asleep = self._waking = False
 
-    # Its place among the node's
-
-    def add(self) -> None:
-        self.node.raw.add(self)
-
-    def remove(self) -> None:
-        self.node.raw.remove(self)
-
     async def open(self, activation: Activation) -> None:
         """Let the client in, and run the handler."""
         info = activation.info
         if not info.raw.on_websocket:
             raise HoldfastError(errors.HANDLER_WEBSOCKET_NOT_DEFINED)
         # Also where no hook asks for it: the actor has to be awake.
-        self._conn = await let_in(activation, self._call, None)
+        self.conn = await let_in(activation, self._call, None)
+        self._kept = False, self.conn.state
         self._call.deadline = None
         self._hibernates = info.raw.hibernates
         self._run_in(activation)
+        self.node.raw.add(self)
 
     def _run_in(self, activation: Activation) -> None:
         self.actor_id, self._address = activation.actor_id, activation.address
@@ -114,11 +110,15 @@ class SocketLink(Channel):
         background = activation.background_now()
         self._sleeps = self._asleep = False
         self._task = background.add(self._run(activation), work)
+        # It may be cancelled before it has begun.
+        self._task.add_done_callback(
+            lambda task: self._cancelled(activation) if task.cancelled() else None
+        )
 
     # The handler
 
     async def _run(self, activation: Activation) -> None:
-        course = Course(activation, self._call, self._conn, inside=self._inside)
+        course = Course(activation, self._call, self.conn, inside=self._inside)
         self._course = course
         try:
             async with course.running():
@@ -128,7 +128,6 @@ class SocketLink(Channel):
         except asyncio.CancelledError as error:
             await course.failed(error)
             self._note(course)
-            self._cancelled(activation)
             raise
         except HoldfastError as error:
             await self._failed(course, error)
@@ -138,12 +137,10 @@ class SocketLink(Channel):
         """What is to be known of this run when it is over."""
         self._course = None
         self._inside = course.inside
-        if isinstance(course.conn, Conn):
-            self._conn = course.conn
 
     async def _finish(self, course: Course) -> None:
         self.end(course.turn, CLOSE_DONE, "")
-        self.settle(await course.finish())
+        self._commits(course, await course.finish())
 
     async def _failed(self, course: Course, error: HoldfastError) -> None:
         try:
@@ -157,10 +154,14 @@ class SocketLink(Channel):
 
     def _cancelled(self, activation: Activation) -> None:
         if self._hibernates and (self._sleeps or not activation.live):
-            self.put_back()
+            self.put_back(lost=not activation.live)
+            if not activation.live:
+                assert self.conn is not None
+                self._inside, self.conn.state = self._kept
+                self.conn.live = UNSET
             self._asleep = True
-            if activation.live:
-                # Something came while it went to sleep.
+            if not self.node.committer.failed:
+                # Something came meanwhile.
                 self.notify()
         elif not activation.live:
             self.fail(HoldfastError(errors.COMMIT_UNKNOWN))
@@ -177,9 +178,8 @@ class SocketLink(Channel):
         self._output(accept, 0)
 
     def send(self, turn: Turn | None, message: str | bytes) -> None:
-        """Send with the commit of `turn`, or, outside turns, now."""
-        if self.ended is not None:
-            raise SocketClosed(*self.ended)
+        """Send with the commit of `turn`, or, outside turns, now; to a closed socket
+        nothing is sent."""
         size, limit = size_of(message), self.node.limits.websocket_message_bytes_max
         if size > limit:
             raise HoldfastError(
@@ -229,7 +229,7 @@ class SocketLink(Channel):
             await course.begin()
 
         async def outside(durable: asyncio.Future[Durability]) -> R:
-            self.settle(durable)
+            self._commits(course, durable)
             self._outside = True
             try:
                 if self._sleeps:
@@ -246,6 +246,18 @@ class SocketLink(Channel):
         await self.outlet.room()
         await self.arrival()
         return self.take(keep=self._hibernates)
+
+    def _commits(self, course: Course, durable: asyncio.Future[Durability]) -> None:
+        """A turn of the handler is durable with this future."""
+        self.settle(durable)
+        assert self.conn is not None
+        kept = course.inside, self.conn.state
+
+        def done(future: asyncio.Future[Durability]) -> None:
+            if not future.cancelled() and future.exception() is None:
+                self._kept = kept
+
+        durable.add_done_callback(done)
 
     def _output(self, item: Accept | Close, size: int) -> None:
         course = self._course

@@ -88,6 +88,8 @@ class Channel:
         # Taken by the handler, and not durable yet.
         self._taken: deque[str | bytes] = deque()
         self._settling = 0
+        # How often that was lost.
+        self._life = 0
         self._room: asyncio.Future[None] | None = None
         self._arrived: asyncio.Future[None] | None = None
         self._writer: asyncio.Task[None] | None = None
@@ -151,10 +153,11 @@ class Channel:
 
     def settle(self, durable: asyncio.Future[Durability]) -> None:
         """The turn of what was taken ends with `durable`."""
-        count = len(self._taken) - self._settling
+        count, life = len(self._taken) - self._settling, self._life
 
         def done(future: asyncio.Future[Durability]) -> None:
-            if not future.cancelled() and future.exception() is None:
+            failed = future.cancelled() or future.exception() is not None
+            if not failed and life == self._life:
                 self._settling -= count
                 for _ in range(count):
                     self._drop(self._taken.popleft())
@@ -163,12 +166,15 @@ class Channel:
             self._settling += count
             durable.add_done_callback(done)
 
-    def put_back(self) -> None:
-        """What was taken, and is not durable, is for the next activation."""
-        self._inbox.extendleft(reversed(self._taken))
-        self._taken.clear()
-        self._settling = 0
-        self.outlet.lose()
+    def put_back(self, *, lost: bool) -> None:
+        """What was taken is for the next activation: what no turn has ended with, or, where
+        the memory of the present one is `lost`, all that is not durable."""
+        if lost:
+            self._life += 1
+            self._settling = 0
+            self.outlet.lose()
+        while len(self._taken) > self._settling:
+            self._inbox.appendleft(self._taken.pop())
 
     def _drop(self, message: str | bytes) -> None:
         self._inbox_bytes -= size_of(message)

@@ -22,7 +22,7 @@ from holdfast_server.core.waits import Holder
 from holdfast_server.runtime.agenda import Agenda
 from holdfast_server.runtime.connections import Changes, Conn
 from holdfast_server.runtime.kv import KvView
-from holdfast_server.runtime.outlets import Outlet, Output, submit
+from holdfast_server.runtime.outlets import Outlet, Outputs
 from holdfast_server.store.api import Batch
 from holdfast_server.store.v1 import records_pb2 as records
 
@@ -81,7 +81,6 @@ class Turn:
         "kv_view",
         "lanes",
         "mode",
-        "output_bytes",
         "outputs",
         "plain",
         "reply",
@@ -128,9 +127,8 @@ class Turn:
         self.emissions: list[Emission] | None = None
         self.emitted_bytes = 0
         self.emitted: Emissions | None = None
-        # What it has for clients that read at their own pace, and its bytes.
-        self.outputs: list[Output] | None = None
-        self.output_bytes = 0
+        # What it has for clients that read at their own pace.
+        self.outputs: Outputs | None = None
         # What to do once the next commit is durable, and whether after its events have left.
         self.afters: list[tuple[bool, Callable[[], None]]] | None = None
         # The connection it is for, or the call that gets one when it asks; what it does
@@ -275,17 +273,15 @@ class Turn:
         """Give a client something with the commit. It is no change of the actor, so that
         read-only turns may do it too."""
         self.check_read()
-        limit = self.activation.node.limits.turn_bytes_max
-        if self.output_bytes + size > limit:
+        outputs, limit = self.outputs or Outputs(), self.activation.node.limits.turn_bytes_max
+        if outputs.size + size > limit:
             raise HoldfastError(
                 errors.MESSAGE_OUTGOING_TOO_LONG,
-                f"{self.output_bytes + size} bytes for clients in one turn; at most {limit}",
-                metadata={"limit": str(limit), "size": str(self.output_bytes + size)},
+                f"{outputs.size + size} bytes for clients in one turn; at most {limit}",
+                metadata={"limit": str(limit), "size": str(outputs.size + size)},
             )
-        self.output_bytes += size
-        if self.outputs is None:
-            self.outputs = []
-        self.outputs.append(Output(outlet, item, size))
+        outputs.add(outlet, item, size)
+        self.outputs = outputs
 
     @property
     def connections(self) -> Changes:
@@ -326,10 +322,9 @@ class Turn:
             )
         if self.changes is not None:
             self.changes.take(batch)
-        if self.outputs:
+        if self.outputs is not None:
             outputs, self.outputs = self.outputs, None
-            self.output_bytes = 0
-            self.after(submit(outputs))
+            self.after(outputs.submit())
         if self.kv_view is not None:
             self.kv_view.clear()
         if agenda is not None:

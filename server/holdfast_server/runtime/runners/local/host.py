@@ -49,6 +49,7 @@ from holdfast_server.runtime.runners.local.events import emission_of
 from holdfast_server.runtime.runners.local.failure import actor_error, in_loop
 from holdfast_server.runtime.runners.local.logs import log_of
 from holdfast_server.runtime.runners.local.schedules import LocalSchedules
+from holdfast_server.runtime.runners.local.sockets import sockets_of
 from holdfast_server.runtime.runners.local.surface import surfaced, surfaced_async
 from holdfast_server.runtime.runners.local.transport import InProcessTransport
 from holdfast_server.runtime.turn import Turn
@@ -58,6 +59,7 @@ from holdfast_server.store.v1 import records_pb2 as records
 if TYPE_CHECKING:
     import random
 
+    from holdfast.websocket import WebSocket
     from holdfast_server.runtime.runners.local.instance import LocalInstance
 
 # The turn of an `async with c.turn()`.
@@ -106,6 +108,9 @@ class LocalHost:
         # What ends the stream when the actor stops.
         self._background  # noqa: B018
         return LocalEventStream(self._instance)
+
+    def list_websockets(self) -> list[WebSocket]:
+        return sockets_of(self._instance, LocalHost(self._instance, None))
 
     # Who and when
 

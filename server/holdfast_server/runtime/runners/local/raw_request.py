@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from holdfast.asgi import is_asgi_app, respond_with
@@ -17,6 +20,8 @@ if TYPE_CHECKING:
     from holdfast_server.runtime.course import Course
     from holdfast_server.runtime.requesting import Incoming
     from holdfast_server.runtime.runners.local.instance import LocalInstance
+
+log = logging.getLogger("holdfast.actor")
 
 
 class LocalRequest(LocalCourse):
@@ -56,9 +61,10 @@ class LocalRequest(LocalCourse):
         host = getattr(parts, "host", None)
         if isinstance(host, LocalEventStream):
             keepalive_s = getattr(parts, "keepalive_s", None)
-            await self._incoming.relay(
-                response.status, headers, host.outlet, lambda: host.read(keepalive_s)
-            )
+            with self._reaching():
+                await self._incoming.relay(
+                    response.status, headers, host.outlet, lambda: host.read(keepalive_s)
+                )
             return
         await self.start(response.status, headers)
         items = aiter(parts)
@@ -67,36 +73,45 @@ class LocalRequest(LocalCourse):
                 if not isinstance(part, (bytes, str, bytearray, memoryview)):
                     raise TypeError(f"a part of a body is bytes or str, not {type(part).__name__}")
                 await self.send(part.encode("utf-8") if isinstance(part, str) else bytes(part))
-        finally:
-            close = getattr(items, "aclose", None)
+        except BaseException:
+            await self._close(items)
+            raise
+
+    async def _close(self, items: object) -> None:
+        """Let a generator clean up; what it raises does not take the place of why."""
+        close = getattr(items, "aclose", None)
+        try:
             if close is not None:
                 await close()
+        except Exception as error:
+            address = self.instance.activation.address
+            log.warning("the end of an answer of %s: %s", address, error)
 
     # BodySource
 
     async def read(self) -> bytes:
-        with self.surfacing():
-            try:
-                return await self._incoming.read()
-            except ClientGone as gone:
-                raise self.known(ClientDisconnected("the client has gone"), gone) from None
+        with self._reaching():
+            return await self._incoming.read()
 
     # ResponseSink
 
     def respond(self, status: int, headers: Headers, body: bytes) -> None:
-        with self.surfacing():
+        with self._reaching():
             self._incoming.respond(status, headers, body)
 
     async def start(self, status: int, headers: Headers) -> None:
-        with self.surfacing():
-            try:
-                await self._incoming.start(status, headers)
-            except ClientGone as gone:
-                raise self.known(ClientDisconnected("the client has gone"), gone) from None
+        with self._reaching():
+            await self._incoming.start(status, headers)
 
     async def send(self, data: bytes) -> None:
+        with self._reaching():
+            await self._incoming.send(data)
+
+    @contextmanager
+    def _reaching(self) -> Iterator[None]:
+        """What is done with the client; that it has gone is told as the SDK does."""
         with self.surfacing():
             try:
-                await self._incoming.send(data)
+                yield
             except ClientGone as gone:
                 raise self.known(ClientDisconnected("the client has gone"), gone) from None
