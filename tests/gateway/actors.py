@@ -73,7 +73,7 @@ class Door(Actor[Guests, Guest]):
             raise UserError("you may not come in", code="banned", metadata={"for": "ever"})
 
     async def create_conn_state(self, c: Context[Guests, Guest], params: Any) -> Guest:
-        return Guest(params["name"]) if isinstance(params, dict) else Guest()
+        return Guest((params or {}).get("name", "nobody"))
 
     async def on_connect(self, c: Context[Guests, Guest], conn: Connection[Guest]) -> None:
         c.state.names.append(conn.state.name)
@@ -95,7 +95,7 @@ class Door(Actor[Guests, Guest]):
 
     @action
     async def show_out(self, c: Context[Guests, Guest], name: str) -> None:
-        for conn in list(c.conns.values()):
+        for conn in list(c.conns):
             if conn.state.name == name:
                 conn.disconnect("good bye")
 
@@ -117,4 +117,16 @@ class Waiter(Actor):
         c.destroy()
 
 
-registry = setup(use={"counter": Counter, "door": Door, "waiter": Waiter})
+class Needy(Actor):
+    """Cannot be made without another actor."""
+
+    async def on_create(self, c: Context, input: object) -> None:
+        stage.log.append("asked")
+        await c.client.get("counter", ["is missing"]).action("value")
+
+    @action
+    async def nothing(self, c: Context) -> None:
+        pass
+
+
+registry = setup(use={"counter": Counter, "door": Door, "needy": Needy, "waiter": Waiter})

@@ -162,6 +162,8 @@ class ActorDoor:
     async def _turn_away(
         self, exchange: Exchange, codec: Codec, failure: Failure
     ) -> web.StreamResponse:
+        if failure.retried:
+            return await reject(exchange, failure)
         said = Error(failure.group, failure.code, failure.message, metadata_value(failure))
         return await reject(exchange, failure, codec.encode_to_client(said))
 

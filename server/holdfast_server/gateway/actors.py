@@ -11,7 +11,7 @@ from aiohttp import web
 
 from holdfast_server.core.call import Call, Target
 from holdfast_server.core.checks import check_size, known_namespace
-from holdfast_server.core.errors import ACTOR_NOT_FOUND, HoldfastError, invalid
+from holdfast_server.core.errors import ACTOR_NOT_FOUND, KV_KEY_TOO_LARGE, HoldfastError, invalid
 from holdfast_server.core.ids import Address, check_key, check_name, format_actor_id, parse_actor_id
 from holdfast_server.core.values import Value
 from holdfast_server.gateway.client import tags_values, wire_limits
@@ -165,13 +165,17 @@ class Actors:
         return exchange.answer_json({"names": names, "pagination": {"cursor": None}})
 
     async def _kv(self, exchange: Exchange, text: str, key: str) -> web.Response:
-        target = self._by_id(exchange, text)
         try:
-            name = base64.b64decode(key + "=" * (-len(key) % 4), altchars=b"-_", validate=True)
+            plain = key.replace("-", "+").replace("_", "/")
+            name = base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True)
         except (binascii.Error, ValueError):
-            raise invalid("key", "is not base64url") from None
+            raise invalid("key", "is not base64") from None
+        if len(name) > self._desk.limits.kv_key_bytes_max:
+            raise HoldfastError(KV_KEY_TOO_LARGE)
+        target = self._by_id(exchange, text)
         found = await self._desk.node.kv_get(target, [name])
-        value = base64.b64encode(found[0][1]).decode() if found else None
+        # Before it stands whether it was put as text.
+        value = base64.b64encode(found[0][1][1:]).decode() if found else None
         return exchange.answer_json({"value": value})
 
     def _by_id(self, exchange: Exchange, text: str) -> Target:
@@ -229,4 +233,8 @@ def _text(body: Mapping[str, Any], name: str, default: str | None = None) -> str
         return default
     if not isinstance(value, str):
         raise invalid(name, "is not text")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise invalid(name, "has half a character") from None
     return value

@@ -47,7 +47,9 @@ class Exchange:
 
     @property
     def wants_websocket(self) -> bool:
-        return self.http.headers.get("upgrade", "").strip().lower() == "websocket"
+        http = self.http
+        named = http.headers.get("upgrade", "").strip().lower() == "websocket"
+        return named and http.method == "GET"
 
     @property
     def shown_path(self) -> str:

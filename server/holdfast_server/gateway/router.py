@@ -30,13 +30,13 @@ class Router:
 
     async def route(self, exchange: Exchange) -> web.StreamResponse:
         """The response to a request of a page that may ask."""
+        if exchange.wants_websocket:
+            if self.desk.calls.draining:
+                raise HoldfastError(errors.SERVER_DRAINING)
+            return await self._connect(exchange)
         own = self._own(exchange)
         if own is not None:
             return own
-        if self.desk.calls.draining:
-            raise HoldfastError(errors.SERVER_DRAINING)
-        if exchange.wants_websocket and exchange.http.method == "GET":
-            return await self._connect(exchange)
         task = self.desk.calls.enter()
         try:
             return await self._answer(exchange)

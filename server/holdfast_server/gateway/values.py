@@ -18,6 +18,7 @@ def refused(error: WireError, what: str) -> HoldfastError:
         return HoldfastError(errors.ROUTE_INVALID, str(error), code=error.code, metadata=metadata)
     if error.limit is not None:
         metadata["limit"] = str(error.limit)
+    if error.limit is not None and not error.field:
         return HoldfastError(
             errors.MESSAGE_INCOMING_TOO_LONG, f"{field}: {error.problem}", metadata=metadata
         )
