@@ -1,6 +1,6 @@
 # The commands of this repository; `make test` is what a change must pass.
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-conformance run gen lint test test-all soak bench
+.PHONY: help setup setup-conformance setup-gateway run gen lint test test-all soak bench
 
 # A uv that is missing is installed beside .venv, since `uv sync` removes what is not locked.
 UV_VENV := build/uv
@@ -19,13 +19,16 @@ setup-conformance: setup ## build the runners of tests/conformance, in Node and 
 	@sh tools/setup_conformance.sh
 
 # Not through `uv run`: a Ctrl-C must reach tools/run.py once.
+setup-gateway: setup ## install the clients that tests/gateway runs, into build/
+	@sh tools/setup_gateway.sh
+
 run: setup ## serve the chat example, talk to it, and leave the server running
 	@.venv/bin/python -m tools.run
 
-test: setup setup-conformance ## lint, then every test that is not slow, with the time of each stage
+test: setup setup-conformance setup-gateway ## lint, then every test that is not slow, with the time of each stage
 	@$(RUN) python -m tools.test
 
-test-all: setup setup-conformance ## the same with the slow tests
+test-all: setup setup-conformance setup-gateway ## the same with the slow tests
 	@$(RUN) python -m tools.test --all
 
 soak: export HOLDFAST_SOAK_COUNT ?= 100

@@ -39,6 +39,8 @@ TAG_BYTES: Final = 64
 TAG_SET: Final = 258
 TAG_MAP: Final = 259
 
+# In JSON JavaScript writes numbers up to here with all their digits, and so as integers too.
+_DIGITS_MAX: Final = 10**21 - 1
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _BIGNUM_BYTES_MAX: Final = 1024
 _KEY_BYTES_MAX: Final = 8
@@ -121,17 +123,18 @@ def settle(value: Any) -> Any:
 class _Reading:
     """Turns CBOR's items into values."""
 
-    __slots__ = ("_marked",)
+    __slots__ = ("_integer_max", "_marked")
 
     def __init__(self, marked: bool) -> None:
         self._marked = marked
+        self._integer_max = NUMBER_MAX if marked else _DIGITS_MAX
 
     def value(self, item: Any) -> Any:
         kind = type(item)
         if kind is str or kind is bool or item is None or kind is int or kind is bytes:
             return item
         if kind is float:
-            return _number(item)
+            return _number(item, self._integer_max)
         if kind is list or kind is tuple:
             return self.array(item)
         if kind is dict:
@@ -168,7 +171,7 @@ class _Reading:
             if type(item.value) is bytes and len(item.value) <= _KEY_BYTES_MAX:
                 return _bignum(item.tag, item.value)
             raise Refused("a bigint of more than 64 bits cannot be a key")
-        key = _number(item) if type(item) is float else item
+        key = _number(item, self._integer_max) if type(item) is float else item
         if type(key) is float and key - key != 0.0:
             raise Refused(f"a non-finite number ({key}) cannot be a key")
         if type(key) not in (int, bool, float, bytes):
@@ -207,8 +210,8 @@ class _Reading:
         raise Refused(f"CBOR tag {tag} is no part of a payload")
 
 
-def _number(value: float) -> int | float:
-    if INT32_MIN <= value <= UINT32_MAX or not -NUMBER_MAX <= value <= NUMBER_MAX:
+def _number(value: float, limit: int) -> int | float:
+    if INT32_MIN <= value <= UINT32_MAX or not -limit <= value <= limit:
         return value
     return int(value) if value.is_integer() else value
 

@@ -1,0 +1,72 @@
+// Arguments that clients are made to send, by name; tests/gateway/test_sent_vectors.py says
+// what an actor sees of each.
+const float32 = new Float32Array([0.5, -1.5]);
+
+export const CASES = {
+  none: [],
+  null: [null],
+  booleans: [true, false],
+  zero: [0],
+  small: [23, 24, 255, 256, 65535, 65536],
+  negative: [-1, -24, -25, -256, -257, -65537],
+  int32: [2 ** 31 - 1, 2 ** 31, 2 ** 32 - 1, -(2 ** 31)],
+  beyondInt32: [2 ** 32, -(2 ** 31) - 1, 1764000000123],
+  safe: [2 ** 53 - 1, -(2 ** 53) + 1],
+  unsafe: [2 ** 53, 1e300],
+  fractions: [0.5, -2.25, 1e-7],
+  negativeZero: [-0],
+  bigints: [0n, 5n, -5n, 2n ** 53n],
+  bigints64: [2n ** 64n - 1n, -(2n ** 63n)],
+  bigintsBeyond: [2n ** 64n, -(2n ** 64n) - 1n, 2n ** 200n],
+  texts: ["", "ascii", "zoë", "\u0000", "💥"],
+  longText: ["x".repeat(300)],
+  bytes: [new Uint8Array([]), new Uint8Array([1, 2, 255])],
+  longBytes: [new Uint8Array(300).fill(7)],
+  arrayBuffer: [new Uint8Array([1, 2]).buffer],
+  typedArrays: [float32, new Uint16Array([1, 65535]), new Int32Array([-1, 2])],
+  date: [new Date("2026-11-24T10:00:00.000Z")],
+  dateMs: [new Date("2026-11-24T10:00:00.123Z")],
+  dateEarly: [new Date("1960-01-01T00:00:00.500Z")],
+  dateInvalid: [new Date(NaN)],
+  set: [new Set([1, "a", null])],
+  setNested: [{ tags: new Set(["x", "y"]) }],
+  mapText: [new Map([["a", 1], ["b", [2]]])],
+  mapNumbers: [new Map([[1, "one"], [2.5, "more"]])],
+  objects: [{}, { a: 1, "b c": { d: [1, { e: null }] } }],
+  manyMembers: [Object.fromEntries(Array.from({ length: 30 }, (_, i) => [`k${i}`, i]))],
+  nested: [[[[[[[["deep"]]]]]]]],
+  looksLikeTag: [["$x", 1], ["$BigInt", "5"], ["$$x", 1], ["$Set", [1]]],
+  argumentsLikeTag: ["$x", 1],
+  argumentsLikeBigint: ["$BigInt", "5"],
+  tagWithBigint: [["$x", 5n]],
+  undefinedMember: [{ a: undefined, b: 1 }],
+  undefinedItem: [[1, undefined, 2]],
+  undefinedLast: [1, undefined],
+  undefinedFirst: [undefined, 1],
+  nan: [NaN],
+  infinity: [Infinity],
+  error: [new Error("boom")],
+  regexp: [/x+/gi],
+};
+
+// Inputs of new actors.
+export const INPUTS = {
+  object: { topic: "rust", limit: 2 ** 40 },
+  bigint: 5n,
+  bytes: new Uint8Array([1, 2]),
+  set: new Set([1, 2]),
+  looksLikeTag: ["$x", 1],
+  list: [1, "two", null],
+};
+
+export const KEYS = {
+  empty: [],
+  one: ["a"],
+  emptyPart: [""],
+  emptyParts: ["", "", ""],
+  slash: ["a/b", "/", "c/"],
+  backslash: ["a\\", "\\0", "\\/"],
+  mixed: ["a/b", "", "c"],
+  unicode: ["zoë", "💥"],
+  odd: ["a b", "+&=?#%", "a,b"],
+};
