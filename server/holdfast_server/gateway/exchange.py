@@ -17,7 +17,7 @@ from holdfast_server.core.tokens import bearer
 from holdfast_server.core.trace import NO_TRACE, TraceContext, trace_in
 from holdfast_server.gateway.failures import Failure, Told
 from holdfast_server.gateway.guard import cors_headers
-from holdfast_server.gateway.paths import split_target
+from holdfast_server.gateway.routes import split_path
 from holdfast_server.gateway.transport import error_json, slow, to_json
 
 RAY: Final = "x-rivet-ray-id"
@@ -35,7 +35,7 @@ class Exchange:
     def __init__(self, http: web.BaseRequest, limits: Limits, ray: str) -> None:
         self.http = http
         self.limits = limits
-        self.path, self.query = split_target(http.raw_path)
+        self.path, self.query = split_path(http.raw_path)
         given = http.headers.get(RAY, "")
         self.ray = given if _RAY.match(given) else ray
         # Of every answer, whatever it is.
@@ -69,16 +69,10 @@ class Exchange:
         headers = self.http.headers
         return [bearer(headers.get("authorization", "")), headers.get("x-rivet-token")]
 
-    def text(self, name: str) -> str | None:
-        """A header as text: browsers send what is no ASCII in Latin-1, others in UTF-8."""
-        value = self.http.headers.get(name)
-        if value is None or value.isascii():
-            return value
-        data = value.encode("utf-8", "surrogateescape")
-        try:
-            return data.decode("utf-8")
-        except UnicodeDecodeError:
-            return data.decode("latin-1")
+    @property
+    def offered(self) -> list[str]:
+        """The headers in which a WebSocket's client offers subprotocols."""
+        return self.http.headers.getall("sec-websocket-protocol", [])
 
     async def body(self, limit: int) -> bytes:
         """The whole body, of `limit` bytes at most."""

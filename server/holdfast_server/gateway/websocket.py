@@ -20,16 +20,17 @@ from aiohttp import WSCloseCode, web
 from holdfast_server.core.errors import HoldfastError, invalid
 from holdfast_server.core.limits import Limits
 from holdfast_server.gateway.exchange import Exchange
-from holdfast_server.gateway.failures import REASON_BYTES, Failure
+from holdfast_server.gateway.failures import Failure
+from holdfast_server.gateway.wire import FAILED, NORMAL
 from holdfast_server.runtime.deadline import run_until
 
 log = logging.getLogger("holdfast.gateway")
 
 # What clients ask to be answered with, whatever else they offer.
 PROTOCOL: Final = "rivet"
-NORMAL: Final = 1000
-FAILED: Final = 1011
 TOO_LONG: Final = "message.incoming_too_long"
+# RFC 6455 has 125 bytes for the payload of a close frame, of which its code takes two.
+_REASON_BYTES: Final = 123
 # How long a client may take to answer a close, and to take what comes before it.
 _CLOSE_S: Final = 2.0
 # More than any credit: nothing is sent on it.
@@ -38,19 +39,14 @@ _HELD: Final = 1 << 40
 Frame = bytes | str
 
 
-def offered(exchange: Exchange) -> list[str]:
-    """The subprotocols that a client offers."""
-    given = exchange.http.headers.getall("sec-websocket-protocol", [])
-    return [name for line in given for name in (part.strip() for part in line.split(",")) if name]
-
-
 class WebSocket(web.WebSocketResponse):
     """One WebSocket; one that is sent too much says so in the way that clients read."""
 
     def __init__(self, exchange: Exchange) -> None:
-        limits, names = exchange.limits, offered(exchange)
+        limits = exchange.limits
+        names = [part.strip() for line in exchange.offered for part in line.split(",")]
         # A client that offers some and is given none hangs up.
-        chosen = PROTOCOL if PROTOCOL in names else next(iter(names), None)
+        chosen = PROTOCOL if PROTOCOL in names else next(filter(None, names), None)
         super().__init__(
             protocols=() if chosen is None else (chosen,),
             timeout=_CLOSE_S,
@@ -86,7 +82,7 @@ async def reject(
     with suppress(ConnectionError):
         if first is not None:
             await _send(socket, first)
-        await socket.close(code=FAILED, message=fitting(failure.close_reason(exchange.ray)))
+        await socket.close(code=FAILED, message=failure.close_reason(exchange.ray).encode())
     return socket
 
 
@@ -95,8 +91,8 @@ def _send(socket: WebSocket, frame: Frame) -> Coroutine[Any, Any, None]:
 
 
 def fitting(reason: str) -> bytes:
-    """A reason as far as a close frame has room for it."""
-    data = reason.encode("utf-8", "replace")[:REASON_BYTES]
+    """An actor's own reason as far as a close frame has room for it."""
+    data = reason.encode("utf-8", "replace")[:_REASON_BYTES]
     return data.decode("utf-8", "ignore").encode()
 
 
