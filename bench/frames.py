@@ -67,8 +67,9 @@ class Tap:
         self.sent_bytes = self.received_bytes = 0
         self.weighs = False
         transport: Any = client.transport
-        opened: Callable[[], Any] = transport._open_session
-        transport._open_session = lambda: _Counted(opened(), self)
+        sessions: Any = transport._sessions
+        opened: Callable[..., Any] = sessions.OpenSession
+        sessions.OpenSession = lambda **options: _Counted(opened(**options), self)
 
     @property
     def frames(self) -> float:
