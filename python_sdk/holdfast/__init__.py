@@ -2,6 +2,7 @@
 
 from holdfast.actor import Actor, action
 from holdfast.actor_connection import ActorConnection
+from holdfast.asgi import asgi_handler
 from holdfast.bigint import BigInt
 from holdfast.client import ActorInfo, Client
 from holdfast.connection import Connection, Connections
@@ -16,9 +17,13 @@ from holdfast.errors import (
 )
 from holdfast.event import Event
 from holdfast.events import DeliveredEvent, EventsTrimmed
+from holdfast.http import ClientDisconnected, Headers, Query, Request, Response
+from holdfast.ranges import ranged
 from holdfast.registry import Registry, setup
 from holdfast.schedule import Fire, Run, Schedule
+from holdfast.sse import EventStream, ServerSentEvent, event_stream
 from holdfast.tls import TlsConfig
+from holdfast.websocket import WebSocket, WebSocketClosed
 
 __all__ = [
     "AbortSignal",
@@ -28,6 +33,7 @@ __all__ = [
     "ActorInfo",
     "BigInt",
     "Client",
+    "ClientDisconnected",
     "Connection",
     "Connections",
     "Context",
@@ -35,16 +41,27 @@ __all__ = [
     "DeliveredEvent",
     "EncodeError",
     "Event",
+    "EventStream",
     "EventsTrimmed",
     "Fire",
+    "Headers",
     "HoldfastError",
     "Kv",
+    "Query",
     "RegistrationError",
     "Registry",
+    "Request",
+    "Response",
     "Run",
     "Schedule",
+    "ServerSentEvent",
     "TlsConfig",
     "UserError",
+    "WebSocket",
+    "WebSocketClosed",
     "action",
+    "asgi_handler",
+    "event_stream",
+    "ranged",
     "setup",
 ]

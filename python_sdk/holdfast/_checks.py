@@ -26,13 +26,6 @@ _KNOWN: Final = OPTIONS | {"conn_state", "emits", "state", "vars"}
 _METHODS: Final = (types.FunctionType, classmethod, staticmethod, property, Action)
 # Plain functions, since they only look at what is there; every other hook is `async`.
 _PLAIN_HOOKS: Final = frozenset({"on_state_change", "migrate_state"})
-# Names that actors of other systems give to hooks: one that never ran would be missed.
-_UNSUPPORTED_HOOKS: Final = frozenset(
-    {
-        "on_request",
-        "on_websocket",
-    }
-)
 
 
 def refusal(cls: type, attribute: str, message: str) -> RegistrationError:
@@ -86,8 +79,6 @@ def _check_method(cls: type, attribute: str, value: object) -> None:
         raise refusal(cls, attribute, "an action is a method: @action goes on a plain function")
     if isinstance(value, Action):
         return
-    if attribute in _UNSUPPORTED_HOOKS:
-        raise refusal(cls, attribute, "this version of Holdfast does not run this hook")
     near = difflib.get_close_matches(attribute, sorted(HOOKS), 1, 0.88)
     if near:
         raise refusal(cls, attribute, f"is no hook; did you mean {near[0]!r}?")
@@ -202,6 +193,7 @@ _CHECKS: Final[dict[str, tuple[Callable[[Any], bool], str]]] = {
     "state_ttl_s": (lambda v: v is None or _is_lifetime(v), "1 to 1e10 seconds, or None"),
     "mailbox_max": (lambda v: v is None or _is_count(v), "an integer from 1, or None"),
     "hibernate_connections": (lambda v: isinstance(v, bool), "True or False"),
+    "hibernate_websockets": (lambda v: isinstance(v, bool), "True or False"),
 }
 
 __all__ = ["check_action", "check_class", "check_context", "is_positive", "refusal"]

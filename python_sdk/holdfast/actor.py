@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -30,10 +30,14 @@ from holdfast.errors import HoldfastError
 
 if TYPE_CHECKING:
     from holdfast.actor_connection import ActorConnection
+    from holdfast.asgi import AsgiApp
     from holdfast.connection import Connection
     from holdfast.context import Context
     from holdfast.event import Event
     from holdfast.events import DeliveredEvent, SlowReader
+    from holdfast.fetch import ClientSocket, FetchBody
+    from holdfast.http import GivenHeaders, Request, Response
+    from holdfast.websocket import WebSocket
 
 Durability = Literal["synced", "buffered"]
 
@@ -222,6 +226,8 @@ class Actor(Generic[S, C]):
     - `reentrant` (False): a call that comes back to the actor it began at runs at once.
     - `durability` ("synced"): "buffered" answers before the disk has it.
     - `hibernate_connections` (True): open connections do not keep the actor in memory.
+    - `hibernate_websockets` (False): the actor may sleep while its raw WebSockets stay open;
+      the next message wakes it, and `on_websocket` runs anew with `websocket.resumed`.
     - `state_ttl_s` (None): seconds without a change of the state after which the actor is
       destroyed.
     """
@@ -235,6 +241,7 @@ class Actor(Generic[S, C]):
     durability: ClassVar[Durability] = "synced"
     mailbox_max: ClassVar[int | None] = None
     hibernate_connections: ClassVar[bool] = True
+    hibernate_websockets: ClassVar[bool] = False
     state_ttl_s: ClassVar[float | None] = None
 
     if TYPE_CHECKING:
@@ -286,6 +293,13 @@ class Actor(Generic[S, C]):
 
     async def on_disconnect(self, c: Context[Any, Any], conn: Connection[C]) -> None:
         """Runs once for each connection that was opened, when it is over."""
+
+    async def on_request(self, c: Context[Any, Any], request: Request) -> Response | AsgiApp:
+        """Answers a raw HTTP request; in a turn, whose commit the answer waits for."""
+        raise HoldfastError(f"{type(self).__name__} does not define on_request")
+
+    async def on_websocket(self, c: Context[Any, Any], websocket: WebSocket) -> None:
+        """Serves a raw WebSocket until it returns, which closes it: a turn each message."""
 
     def on_state_change(self, c: Context[Any, Any], state: S) -> None:
         """Runs once at the end of a turn that changed the state; its own changes count."""
@@ -363,6 +377,31 @@ class Actor(Generic[S, C]):
         """The events of the actor, from now on or from a number."""
         self._no_handle("events")
 
+    async def fetch(
+        self,
+        path: str = "/",
+        *,
+        method: str = "GET",
+        headers: GivenHeaders | None = None,
+        body: FetchBody = None,
+    ) -> Response:
+        """Sends a raw HTTP request to the actor's `on_request`."""
+        self._no_handle("fetch")
+
+    def websocket(
+        self,
+        path: str = "/",
+        *,
+        headers: GivenHeaders | None = None,
+        subprotocols: Sequence[str] = (),
+    ) -> ClientSocket:
+        """A raw WebSocket to the actor's `on_websocket`, to be entered with `async with`."""
+        self._no_handle("websocket")
+
+    async def get_gateway_url(self) -> str:
+        """The URL of the actor at the gateway."""
+        self._no_handle("get_gateway_url")
+
     def _no_handle(self, member: str) -> NoReturn:
         raise HoldfastError(
             f"{member} belongs to handles; inside {type(self).__name__} get one from c.client"
@@ -397,6 +436,8 @@ HOOKS = frozenset(
         "create_conn_state",
         "on_connect",
         "on_disconnect",
+        "on_request",
+        "on_websocket",
         "on_state_change",
         "on_before_action_response",
         "migrate_state",
@@ -413,6 +454,7 @@ OPTIONS = frozenset(
         "durability",
         "mailbox_max",
         "hibernate_connections",
+        "hibernate_websockets",
         "state_ttl_s",
     }
 )

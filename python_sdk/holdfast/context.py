@@ -24,6 +24,7 @@ from holdfast.schedule import Crons, Fire, ScheduleHost, Schedules
 
 if TYPE_CHECKING:
     from holdfast.client import BaseClient
+    from holdfast.websocket import WebSocket
 
 S = TypeVar("S", default=Any)
 C = TypeVar("C", default=Any)
@@ -80,6 +81,20 @@ class Host(ConnectionHost, Protocol):
     ) -> list[tuple[bytes, str | bytes]]: ...
     @property
     def schedules(self) -> ScheduleHost: ...
+    def open_event_stream(self) -> EventStreamHost: ...
+    def list_websockets(self) -> list[WebSocket]: ...
+
+
+class EventStreamHost(Protocol):
+    """What carries the events of one EventStream to its client."""
+
+    @property
+    def closed(self) -> bool: ...
+    async def send(self, data: bytes) -> None: ...
+    def close(self) -> None: ...
+    async def read(self, keepalive_s: float | None) -> bytes:
+        """What is sent next; empty at the end."""
+        ...
 
 
 class AbortSignal:
@@ -247,6 +262,12 @@ class Context(Generic[S, C]):
         return Connections(self._host)
 
     @property
+    def websockets(self) -> list[WebSocket]:
+        """The raw WebSockets of this actor that are open, those that hibernate included: the
+        same objects that `on_websocket` has."""
+        return self._host.list_websockets()
+
+    @property
     def kv(self) -> Kv:
         """The actor's key-value storage."""
         if self._kv is None:
@@ -324,6 +345,10 @@ class Context(Generic[S, C]):
     def wait(self, awaitable: Awaitable[Any]) -> Any:
         """In an @action(thread=True): run an awaitable on the loop and wait."""
         return self._host.wait(awaitable)
+
+    def open_event_stream(self) -> EventStreamHost:
+        """What an `EventStream` of this actor is made of."""
+        return self._host.open_event_stream()
 
     # Sleep and background work
 

@@ -108,6 +108,11 @@ REASONS: Final[Mapping[str, Reason]] = MappingProxyType(
         "ROUTE_NOT_FOUND": Reason("guard", "no_route", "NOT_FOUND"),
         "ROUTE_INVALID": Reason("guard", "query_invalid", "INVALID_ARGUMENT"),
         "QUEUE_NOT_FOUND": Reason("queue", "not_found", "NOT_FOUND"),
+        "HANDLER_REQUEST_NOT_DEFINED": Reason("handler", "request_not_defined", "NOT_FOUND"),
+        "HANDLER_WEBSOCKET_NOT_DEFINED": Reason("handler", "websocket_not_defined", "NOT_FOUND"),
+        "HANDLER_INVALID_RESPONSE": Reason(
+            "handler", "invalid_request_handler_response", "INTERNAL"
+        ),
     }
 )
 """Every reason of the catalogue by its name."""

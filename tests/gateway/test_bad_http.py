@@ -148,8 +148,8 @@ async def test_headers_that_are_too_large(start: Start) -> None:
 
 @pytest.mark.parametrize("declared", [True, False])
 async def test_a_body_that_is_too_large(start: Start, declared: bool) -> None:
-    server = await start(http_body_bytes_max=1000)
-    body = b"x" * 2000
+    server = await start(payload_bytes_max=1000)
+    body = b"x" * 100_000
     async with line_to(server) as line:
         if declared:
             await line.send(request("POST", ACT, body=body))

@@ -337,11 +337,11 @@ async def test_a_frame_that_is_none_ends_the_connection(
 async def test_a_message_that_is_too_long_ends_the_connection(
     start: Start, session: aiohttp.ClientSession
 ) -> None:
-    browser = Browser(session, await start(websocket_message_bytes_max=100_000))
+    browser = Browser(session, await start(payload_bytes_max=100_000))
     talk = await browser.talk("counter", "a")
 
     assert await talk.result(0, "echo", "x" * 90_000) == "x" * 90_000
-    await talk.act(1, "echo", "x" * 110_000)
+    await talk.act(1, "echo", "x" * 200_000)
 
     assert await talk.closed() == (1011, "message.incoming_too_long")
 

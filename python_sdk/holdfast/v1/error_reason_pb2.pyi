@@ -306,6 +306,14 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The actor declares no queue of this name. [NOT_FOUND] queue.not_found;
     metadata: queue.
     """
+    ERROR_REASON_HANDLER_REQUEST_NOT_DEFINED: _ErrorReason.ValueType  # 82
+    """The actor has no on_request. [NOT_FOUND] handler.request_not_defined."""
+    ERROR_REASON_HANDLER_WEBSOCKET_NOT_DEFINED: _ErrorReason.ValueType  # 83
+    """The actor has no on_websocket. [NOT_FOUND] handler.websocket_not_defined."""
+    ERROR_REASON_HANDLER_INVALID_RESPONSE: _ErrorReason.ValueType  # 84
+    """What on_request returned is no response; the turn was rolled back. [INTERNAL]
+    handler.invalid_request_handler_response.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Every error carries a google.rpc.ErrorInfo with domain "holdfast.dev" and, as
@@ -611,5 +619,13 @@ guard.query_invalid; metadata: field.
 ERROR_REASON_QUEUE_NOT_FOUND: ErrorReason.ValueType  # 92
 """The actor declares no queue of this name. [NOT_FOUND] queue.not_found;
 metadata: queue.
+"""
+ERROR_REASON_HANDLER_REQUEST_NOT_DEFINED: ErrorReason.ValueType  # 82
+"""The actor has no on_request. [NOT_FOUND] handler.request_not_defined."""
+ERROR_REASON_HANDLER_WEBSOCKET_NOT_DEFINED: ErrorReason.ValueType  # 83
+"""The actor has no on_websocket. [NOT_FOUND] handler.websocket_not_defined."""
+ERROR_REASON_HANDLER_INVALID_RESPONSE: ErrorReason.ValueType  # 84
+"""What on_request returned is no response; the turn was rolled back. [INTERNAL]
+handler.invalid_request_handler_response.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from holdfast_server.core import gateway_reasons, timer_reasons
+from holdfast_server.core import gateway_reasons, raw_reasons, timer_reasons
 from holdfast_server.core.reason import Reason as Reason
 
 DOMAIN: Final = "holdfast.dev"
@@ -411,6 +411,9 @@ KV_INVALID_TTL = timer_reasons.KV_INVALID_TTL
 ROUTE_NOT_FOUND = gateway_reasons.ROUTE_NOT_FOUND
 ROUTE_INVALID = gateway_reasons.ROUTE_INVALID
 QUEUE_NOT_FOUND = gateway_reasons.QUEUE_NOT_FOUND
+HANDLER_REQUEST_NOT_DEFINED = raw_reasons.HANDLER_REQUEST_NOT_DEFINED
+HANDLER_WEBSOCKET_NOT_DEFINED = raw_reasons.HANDLER_WEBSOCKET_NOT_DEFINED
+HANDLER_INVALID_RESPONSE = raw_reasons.HANDLER_INVALID_RESPONSE
 
 CATALOGUE: Final[Mapping[str, Reason]] = _table(
     *(value for value in list(globals().values()) if isinstance(value, Reason))

@@ -152,7 +152,7 @@ class ActorDoor:
             target = self.target(route)
         except HoldfastError as error:
             return await self._turn_away(exchange, codec, failure_of(error))
-        socket = await accept(exchange)
+        socket = await accept(exchange, action_body_max(self._desk.limits))
         connection = Connection(
             self._desk, self._sockets, self._frames, exchange, socket, codec, tokens
         )

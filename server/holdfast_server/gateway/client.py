@@ -28,14 +28,14 @@ _FRAME_EXTRA: Final = 64 << 10
 
 
 def action_body_max(limits: Limits) -> int:
-    """Bytes of a body that may hold arguments of `payload_bytes_max`."""
+    """Bytes of a body, or of a message, that may hold arguments of `payload_bytes_max`."""
     return limits.payload_bytes_max + _FRAME_EXTRA
 
 
 def wire_limits(limits: Limits) -> WireLimits:
     """The limits of what codecs read."""
     return WireLimits(
-        frame_bytes_max=max(action_body_max(limits), limits.websocket_message_bytes_max),
+        frame_bytes_max=action_body_max(limits),
         key_parts_max=limits.key_parts_max,
         input_bytes_max=limits.input_bytes_max,
         params_bytes_max=limits.params_bytes_max,

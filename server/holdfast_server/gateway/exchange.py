@@ -77,7 +77,6 @@ class Exchange:
     async def body(self, limit: int) -> bytes:
         """The whole body, of `limit` bytes at most."""
         http, timeout_s = self.http, self.limits.http_body_timeout_s
-        limit = min(limit, self.limits.http_body_bytes_max)
         if http.headers.get("content-encoding", "identity").lower() != "identity":
             raise invalid("content-encoding", "is not supported here")
         check_size("body", http.content_length or 0, limit)

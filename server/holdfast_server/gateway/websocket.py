@@ -31,6 +31,8 @@ PROTOCOL: Final = "rivet"
 TOO_LONG: Final = "message.incoming_too_long"
 # RFC 6455 has 125 bytes for the payload of a close frame, of which its code takes two.
 _REASON_BYTES: Final = 123
+# Of a message that nobody will read.
+_MESSAGE_BYTES: Final = 4096
 # How long a client may take to answer a close, and to take what comes before it.
 _CLOSE_S: Final = 2.0
 # More than any credit: nothing is sent on it.
@@ -42,16 +44,15 @@ Frame = bytes | str
 class WebSocket(web.WebSocketResponse):
     """One WebSocket; one that is sent too much says so in the way that clients read."""
 
-    def __init__(self, exchange: Exchange) -> None:
-        limits = exchange.limits
+    def __init__(self, exchange: Exchange, message_bytes_max: int) -> None:
         names = [part.strip() for line in exchange.offered for part in line.split(",")]
         # A client that offers some and is given none hangs up.
         chosen = PROTOCOL if PROTOCOL in names else next(filter(None, names), None)
         super().__init__(
             protocols=() if chosen is None else (chosen,),
             timeout=_CLOSE_S,
-            heartbeat=limits.websocket_ping_s,
-            max_msg_size=limits.websocket_message_bytes_max,
+            heartbeat=exchange.limits.websocket_ping_s,
+            max_msg_size=message_bytes_max,
             # Memory for each that is open, and messages that hold more than they seem to.
             compress=False,
         )
@@ -64,9 +65,9 @@ class WebSocket(web.WebSocketResponse):
         return await super().close(code=code, message=message, drain=drain)
 
 
-async def accept(exchange: Exchange) -> WebSocket:
+async def accept(exchange: Exchange, message_bytes_max: int = _MESSAGE_BYTES) -> WebSocket:
     """The WebSocket that a request asks for; REQUEST_INVALID when it does so wrongly."""
-    socket = WebSocket(exchange)
+    socket = WebSocket(exchange, message_bytes_max)
     try:
         await socket.prepare(exchange.http)
     except web.HTTPBadRequest as error:

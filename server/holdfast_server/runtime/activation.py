@@ -343,7 +343,9 @@ class Activation:
         """Delete what the actor owns; replies and sends under way outlive it."""
         actor_id, links, audiences = self.actor_id, self.node.links, self.node.audiences
         gone = HoldfastError(errors.ACTOR_DESTROYED)
+        raw = self.node.raw
         turn.after(lambda: links.end_actor(actor_id), late=True)
+        turn.after(lambda: raw.end_actor(actor_id), late=True)
         turn.after(lambda: audiences.close(actor_id, gone), late=True)
         self.node.event_logs.put_destruction(self, batch)
         self.node.reply_sweep.note_destroyed(self, batch)

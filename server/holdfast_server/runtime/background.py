@@ -38,7 +38,14 @@ class Work(Enum):
     # The same, when somebody awaits its result and so hears of its failure.
     AWAITED = "keep_awake (awaited)"
     WAIT_UNTIL = "wait_until"
+    WEBSOCKET = "on_websocket"
+    # Of a class whose sockets stay open while it sleeps.
+    HIBERNATING = "on_websocket (hibernating)"
 
+
+# What lets the actor go to sleep; what has limits of its own.
+_LETS_SLEEP = frozenset({Work.WAIT_UNTIL, Work.HIBERNATING})
+_COUNTED = frozenset({Work.KEEP_AWAKE, Work.AWAITED, Work.WAIT_UNTIL})
 
 _code_of: ContextVar[Background | None] = ContextVar("holdfast_background", default=None)
 
@@ -82,6 +89,8 @@ class Background:
         before, self.state = self.state, after
         if after in (State.SLEEPING, State.DESTROYING, State.GONE):
             self.aborted.set()
+        if after is not before and (after is State.SLEEPING or event is Event.LOST):
+            self.activation.node.raw.stop(self.activation, lost=event is Event.LOST)
         return after is not before
 
     # Work
@@ -92,7 +101,8 @@ class Background:
         try:
             if self.state is State.GONE:
                 raise HoldfastError(errors.ACTOR_STOPPING, "the actor has left memory since")
-            if work is not Work.RUN and len(self.tasks) >= limit:
+            counted = work in _COUNTED and len(self.tasks) >= limit
+            if counted and sum(each in _COUNTED for each in self.tasks.values()) >= limit:
                 raise HoldfastError(
                     errors.ACTOR_OVERLOADED,
                     f"{limit} tasks of keep_awake and wait_until are under way",
@@ -106,7 +116,7 @@ class Background:
         if task in self.tasks:
             return task
         self.tasks[task] = work
-        self.keeping += work is not Work.WAIT_UNTIL
+        self.keeping += work not in _LETS_SLEEP
         task.add_done_callback(self._on_done)
         return task
 
@@ -132,7 +142,7 @@ class Background:
 
     def _on_done(self, task: asyncio.Future[Any]) -> None:
         work = self.tasks.pop(task)
-        if work is not Work.WAIT_UNTIL:
+        if work not in _LETS_SLEEP:
             self.keeping -= 1
             self.activation.last_used = self.activation.node.loop.time()
         error = None if task.cancelled() else task.exception()

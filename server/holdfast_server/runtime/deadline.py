@@ -20,13 +20,20 @@ class Expiring:
     """`async with Expiring(deadline)`: cancels the block then, which so ends with
     DEADLINE_EXCEEDED; never, when `deadline` is None."""
 
-    __slots__ = ("_timer",)
+    __slots__ = ("_active", "_timer")
 
     def __init__(self, deadline: float | None) -> None:
         self._timer = asyncio.timeout_at(deadline)
+        self._active = False
+
+    def move(self, deadline: float | None) -> None:
+        """Another deadline; nothing outside the block, or once it has passed."""
+        if self._active and not self._timer.expired():
+            self._timer.reschedule(deadline)
 
     async def __aenter__(self) -> None:
         await self._timer.__aenter__()
+        self._active = True
 
     async def __aexit__(
         self,
@@ -34,6 +41,7 @@ class Expiring:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self._active = False
         try:
             await self._timer.__aexit__(exc_type, exc, traceback)
         except TimeoutError:

@@ -41,6 +41,7 @@ from holdfast_server.runtime.expiry import lapsed, live
 from holdfast_server.runtime.keyed import Claim, Identity, run_keyed, run_once
 from holdfast_server.runtime.links import Links, NodeLink
 from holdfast_server.runtime.outbox import Outbox
+from holdfast_server.runtime.raw import Raw
 from holdfast_server.runtime.readers import Peer, Reader
 from holdfast_server.runtime.recovery import Recovery
 from holdfast_server.runtime.reply_sweep import ReplySweep
@@ -113,6 +114,7 @@ class Node:
         self.event_sweep = EventSweep(self)
         self.audiences = Audiences(self)
         self.links = Links(self)
+        self.raw = Raw(self)
         self.timers = Timers(self)
         self.schedules = ScheduleDesk(self)
 
@@ -470,6 +472,7 @@ class Node:
         self.draining, until = True, loop.time() + limits.drain_timeout_s
         self.timers.stop()
         self.sleeper.begin_idle(until)
+        self.raw.drain()
         if self._calls:
             self._drained = loop.create_future()
             await asyncio.wait([self._drained], timeout=limits.drain_timeout_s)
@@ -482,6 +485,7 @@ class Node:
         await self.sleeper.drain(max(until, loop.time() + _LAST_SLEEPS_S))
         self.outbox.stop()
         await self.links.drain()
+        await self.raw.drained()
         if not self.committer.failed:
             try:
                 await asyncio.wait_for(self.committer.barrier(), _LAST_SYNC_S)

@@ -65,6 +65,7 @@ class Recovery:
                 node.audiences.restart()
                 node.outbox.restart()
                 node.links.restart()
+                node.raw.restart()
                 node.timers.restart()
                 return
             await asyncio.sleep(node.limits.store_reopen_s)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from holdfast_server.core import errors
 from holdfast_server.core.errors import HoldfastError
@@ -22,6 +22,7 @@ from holdfast_server.core.waits import Holder
 from holdfast_server.runtime.agenda import Agenda
 from holdfast_server.runtime.connections import Changes, Conn
 from holdfast_server.runtime.kv import KvView
+from holdfast_server.runtime.outlets import Outlet, Outputs
 from holdfast_server.store.api import Batch
 from holdfast_server.store.v1 import records_pb2 as records
 
@@ -80,6 +81,7 @@ class Turn:
         "kv_view",
         "lanes",
         "mode",
+        "outputs",
         "plain",
         "reply",
         "sends",
@@ -125,6 +127,8 @@ class Turn:
         self.emissions: list[Emission] | None = None
         self.emitted_bytes = 0
         self.emitted: Emissions | None = None
+        # What it has for clients that read at their own pace.
+        self.outputs: Outputs | None = None
         # What to do once the next commit is durable, and whether after its events have left.
         self.afters: list[tuple[bool, Callable[[], None]]] | None = None
         # The connection it is for, or the call that gets one when it asks; what it does
@@ -265,6 +269,20 @@ class Turn:
         emissions.append(emission)
         self.emissions = emissions
 
+    def output(self, outlet: Outlet[Any], item: object, size: int) -> None:
+        """Give a client something with the commit. It is no change of the actor, so that
+        read-only turns may do it too."""
+        self.check_read()
+        outputs, limit = self.outputs or Outputs(), self.activation.node.limits.turn_bytes_max
+        if outputs.size + size > limit:
+            raise HoldfastError(
+                errors.MESSAGE_OUTGOING_TOO_LONG,
+                f"{outputs.size + size} bytes for clients in one turn; at most {limit}",
+                metadata={"limit": str(limit), "size": str(outputs.size + size)},
+            )
+        outputs.add(outlet, item, size)
+        self.outputs = outputs
+
     @property
     def connections(self) -> Changes:
         """The connections as this turn sees them."""
@@ -303,6 +321,9 @@ class Turn:
             )
         if self.changes is not None:
             self.changes.take(batch)
+        if self.outputs is not None:
+            outputs, self.outputs = self.outputs, None
+            self.after(outputs.submit())
         if self.kv_view is not None:
             self.kv_view.clear()
         if agenda is not None:

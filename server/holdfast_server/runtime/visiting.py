@@ -53,11 +53,17 @@ async def enter(
     """Let the client of a call in; its connection, if that had to be made for it."""
     conn = None
     if activation.info.connect_hooks.preflight:
-        state = await preflight(activation, call, reply)
-        conn = Conn(activation.node.environment.secret_bytes(16), call.params, short_lived=True)
-        conn.state = state
+        conn = await let_in(activation, call, reply)
     if action.read_only and visits(activation, call):
         conn = await _run_hooks(activation, call, conn)
+    return conn
+
+
+async def let_in(activation: Activation, call: Call, reply: ReplyWriter | None) -> Conn:
+    """The connection of a client that may come in. It starts the actor."""
+    state = await preflight(activation, call, reply)
+    conn = Conn(activation.node.environment.secret_bytes(16), call.params, short_lived=True)
+    conn.state = state
     return conn
 
 

@@ -89,7 +89,12 @@ def with_init(self: Any, size: int) -> None: ...
         ({"on_wakes": fine}, "on_wakes", "did you mean 'on_wake'"),
         ({"oncreate": takes_input}, "oncreate", "did you mean 'on_create'"),
         ({"on_state_changed": plain}, "on_state_changed", "did you mean 'on_state_change'"),
-        ({"on_request": fine}, "on_request", "does not run this hook"),
+        ({"on_request": fine}, "on_request", "`self`, `c`, `request`"),
+        ({"on_websocket": fine}, "on_websocket", "`self`, `c`, `websocket`"),
+        ({"on_websocket": plain}, "on_websocket", "this hook is `async def`"),
+        ({"onrequest": fine}, "onrequest", "did you mean 'on_request'"),
+        ({"on_web_socket": fine}, "on_web_socket", "did you mean 'on_websocket'"),
+        ({"hibernate_websockets": 1}, "hibernate_websockets", "must be True or False"),
         # Actions.
         ({"go": action(name="a b")(fine)}, "go", "invalid action name 'a b'"),
         ({"go": action(name=3)(fine)}, "go", "invalid action name 3"),  # type: ignore[call-overload]

@@ -9,13 +9,18 @@ runner differs in nothing but where the handler runs.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Coroutine, Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from holdfast_server.core.call import Call
 from holdfast_server.core.mailbox import Bounds
 from holdfast_server.core.values import Value
 from holdfast_server.runtime.connections import Conn
 from holdfast_server.runtime.turn import Turn
+
+if TYPE_CHECKING:
+    from holdfast_server.runtime.course import Course
+    from holdfast_server.runtime.requesting import Incoming
+    from holdfast_server.runtime.serving import SocketLink
 
 
 class ActionInfo(Protocol):
@@ -40,6 +45,16 @@ class ConnectHooks(NamedTuple):
     preflight: bool
     on_connect: bool
     on_disconnect: bool
+
+
+class RawHandlers(NamedTuple):
+    """How a class serves raw requests and WebSockets; `timeout_s` is that of each turn."""
+
+    on_request: bool
+    on_websocket: bool
+    hibernates: bool
+    timeout_s: float
+    buffered: bool
 
 
 class ActorInfo(Protocol):
@@ -67,6 +82,8 @@ class ActorInfo(Protocol):
     def connect_hooks(self) -> ConnectHooks: ...
     @property
     def hibernate_connections(self) -> bool: ...
+    @property
+    def raw(self) -> RawHandlers: ...
     @property
     def guarded_events(self) -> frozenset[str]:
         """Names of the events that a caller must be allowed to subscribe to."""
@@ -164,6 +181,17 @@ class Instance(Protocol):
 
     def take_conn_states(self, turn: Turn, used: list[Conn]) -> list[tuple[Conn, bytes]]:
         """The encodings of the states that are no longer `Conn.state`."""
+        ...
+
+    # Raw requests and WebSockets
+
+    def on_request(self, course: Course, incoming: Incoming) -> Coroutine[Any, Any, None]:
+        """Run the hook, and give `incoming` its answer; in the turns of `course`, the
+        first of which is held."""
+        ...
+
+    def on_websocket(self, course: Course, link: SocketLink) -> Coroutine[Any, Any, None]:
+        """Run the hook, in the turns of `course`, the first of which is held."""
         ...
 
     def on_sleep(self, turn: Turn) -> Awaitable[None]:

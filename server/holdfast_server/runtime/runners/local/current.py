@@ -25,6 +25,19 @@ def enter_turn(turn: Turn) -> Entered:
     return _current.set(turn), turn, watched
 
 
+def go_on_in(turn: Turn | None) -> None:
+    """The code goes on in another turn of its handler, or for a while in none."""
+    _current.set(turn)
+
+
+def turn_of(instance: object) -> Turn | None:
+    """The turn of this actor that the running code belongs to, if there is one."""
+    turn = _current.get()
+    if turn is None or turn.ended or turn.instance is not instance:
+        return None
+    return turn
+
+
 def leave_turn(entered: Entered) -> None:
     """The code goes on outside the turn that it entered."""
     token, turn, watched = entered

@@ -44,10 +44,12 @@ from holdfast_server.runtime.runners.local.current import (
     leave_turn,
     passed_on,
 )
+from holdfast_server.runtime.runners.local.event_stream import LocalEventStream
 from holdfast_server.runtime.runners.local.events import emission_of, encoded_arguments
 from holdfast_server.runtime.runners.local.failure import actor_error, in_loop
 from holdfast_server.runtime.runners.local.logs import log_of
 from holdfast_server.runtime.runners.local.schedules import LocalSchedules
+from holdfast_server.runtime.runners.local.sockets import sockets_of
 from holdfast_server.runtime.runners.local.surface import surfaced, surfaced_async
 from holdfast_server.runtime.runners.local.transport import InProcessTransport
 from holdfast_server.runtime.turn import Turn
@@ -57,6 +59,7 @@ from holdfast_server.store.v1 import records_pb2 as records
 if TYPE_CHECKING:
     import random
 
+    from holdfast.websocket import WebSocket
     from holdfast_server.runtime.runners.local.instance import LocalInstance
 
 # The turn of an `async with c.turn()`.
@@ -98,6 +101,16 @@ class LocalHost:
     @property
     def schedules(self) -> LocalSchedules:
         return LocalSchedules(self, self._instance)
+
+    # Raw requests
+
+    def open_event_stream(self) -> LocalEventStream:
+        # What ends the stream when the actor stops.
+        self._background  # noqa: B018
+        return LocalEventStream(self._instance)
+
+    def list_websockets(self) -> list[WebSocket]:
+        return sockets_of(self._instance, LocalHost(self._instance, None))
 
     # Who and when
 

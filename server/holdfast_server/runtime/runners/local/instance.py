@@ -27,12 +27,17 @@ from holdfast_server.runtime.runners.local.current import enter_turn, leave_turn
 from holdfast_server.runtime.runners.local.failure import ended_from_outside, outward
 from holdfast_server.runtime.runners.local.handling import handling
 from holdfast_server.runtime.runners.local.host import LocalHost
+from holdfast_server.runtime.runners.local.raw_request import LocalRequest
+from holdfast_server.runtime.runners.local.raw_socket import LocalSocket
 from holdfast_server.runtime.runners.local.state import UNSET, LiveState
 from holdfast_server.runtime.runners.local.stream import LocalStream
 from holdfast_server.runtime.turn import Turn
 
 if TYPE_CHECKING:
+    from holdfast_server.runtime.course import Course
+    from holdfast_server.runtime.requesting import Incoming
     from holdfast_server.runtime.runners.local.runner import LocalInfo, LocalRunner
+    from holdfast_server.runtime.serving import SocketLink
 
 log = logging.getLogger("holdfast.actor")
 
@@ -196,6 +201,14 @@ class LocalInstance:
             except HoldfastError as error:
                 log.error("on_destroy of %s: %s", self.activation.address, error)
         await connect_hooks.disconnect_all(self, turn)
+
+    # Raw requests and WebSockets
+
+    def on_request(self, course: Course, incoming: Incoming) -> Coroutine[Any, Any, None]:
+        return LocalRequest(self, course, incoming).run()
+
+    def on_websocket(self, course: Course, link: SocketLink) -> Coroutine[Any, Any, None]:
+        return LocalSocket(self, course, link).run()
 
     # Sleep and background work
 

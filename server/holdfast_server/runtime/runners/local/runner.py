@@ -16,7 +16,7 @@ from holdfast_server.core.mailbox import Bounds
 from holdfast_server.core.values import Value
 from holdfast_server.runtime.activation import Activation
 from holdfast_server.runtime.node import Node
-from holdfast_server.runtime.runners.api import ConnectHooks
+from holdfast_server.runtime.runners.api import ConnectHooks, RawHandlers
 from holdfast_server.runtime.runners.local.instance import LocalInstance
 from holdfast_server.runtime.runners.local.state import not_encodable
 
@@ -64,6 +64,13 @@ class LocalInfo:
             has("on_before_connect") or has("create_conn_state"),
             has("on_connect"),
             has("on_disconnect"),
+        )
+        self.raw = RawHandlers(
+            has("on_request"),
+            has("on_websocket"),
+            cls.hibernate_websockets,
+            timeout_s,
+            cls.durability == "buffered",
         )
         self.hibernate_connections = cls.hibernate_connections
         self.no_sleep = cls.no_sleep
