@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from holdfast import Actor, Connection, Context, UserError, action, setup
+from holdfast import (
+    Actor,
+    Connection,
+    Context,
+    Request,
+    Response,
+    UserError,
+    WebSocket,
+    action,
+    setup,
+)
 from tests.server.stage import stage
 
 
@@ -129,4 +140,63 @@ class Needy(Actor):
         pass
 
 
-registry = setup(use={"counter": Counter, "door": Door, "needy": Needy, "waiter": Waiter})
+class Site(Actor[Guests, Guest]):
+    """Speaks HTTP and WebSocket by itself."""
+
+    state = Guests
+
+    async def create_conn_state(self, c: Context[Guests, Guest], params: Any) -> Guest:
+        return Guest((params or {}).get("name", "nobody"))
+
+    async def on_request(self, c: Context[Guests, Guest], request: Request) -> Response:
+        page = request.path.strip("/").partition("/")[0]
+        if page == "parts":
+            return Response(self.parts(c), headers={"content-type": "text/plain"})
+        if page == "broken":
+            return Response(self.broken(c))
+        if page == "refuse":
+            raise UserError("no", code="refused", metadata={"why": "because"})
+        if page == "upload":
+            sizes = [len(part) async for part in request.stream()]
+            return Response(str(sum(sizes)))
+        seen = {
+            "method": request.method,
+            "url": request.url,
+            "headers": {name: request.headers[name] for name in request.headers},
+            "body": (await request.body()).decode("latin-1"),
+            "who": c.conn.state.name if c.conn is not None else None,
+        }
+        return Response.from_json(seen, status=207, headers={"x-site": "mine"})
+
+    async def parts(self, c: Context[Guests, Guest]) -> AsyncIterator[str]:
+        for number in range(3):
+            c.state.names.append(str(number))
+            yield f"{number};"
+            await stage.pause(f"part {number}")
+
+    async def broken(self, c: Context[Guests, Guest]) -> AsyncIterator[str]:
+        yield "begun"
+        raise RuntimeError("in the middle")
+
+    async def on_websocket(self, c: Context[Guests, Guest], websocket: WebSocket) -> None:
+        if websocket.path == "/chosen":
+            await websocket.accept("chat", headers={"x-site": "mine"})
+        if websocket.path == "/refuse":
+            raise UserError("no", code="refused")
+        await websocket.send(f"{websocket.url} {websocket.subprotocols}")
+        async for message in websocket:
+            if message == "close":
+                await websocket.close(4001, "bye")
+            else:
+                c.state.names.append(str(message))
+                await websocket.send(message)
+        stage.mark("socket closed")
+
+    @action(read_only=True)
+    def names(self, c: Context[Guests, Guest]) -> list[str]:
+        return c.state.names
+
+
+registry = setup(
+    use={"counter": Counter, "door": Door, "needy": Needy, "site": Site, "waiter": Waiter}
+)

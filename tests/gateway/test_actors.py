@@ -104,7 +104,9 @@ async def test_destroy_takes_the_actor_away(browser: Browser) -> None:
 async def test_names_are_those_of_the_registry(browser: Browser) -> None:
     names = (await browser.get("/actors/names?namespace=default")).json["names"]
 
-    assert names == {name: {"metadata": {}} for name in ("counter", "door", "needy", "waiter")}
+    assert names == {
+        name: {"metadata": {}} for name in ("counter", "door", "needy", "site", "waiter")
+    }
 
 
 async def test_kv_of_an_actor(browser: Browser) -> None:

@@ -144,6 +144,8 @@ class Limits:
     # DEADLINE_EXCEEDED, then closed.
     http_header_timeout_s: float = 15.0
     http_body_timeout_s: float = 60.0
+    # How long the reader of an answer in parts may take nothing. Beyond: it is cut off.
+    http_stall_s: float = 30.0
     # Silence of a connection between two requests. Beyond: closed.
     http_idle_s: float = 75.0
 

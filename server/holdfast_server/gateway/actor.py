@@ -23,6 +23,7 @@ from holdfast_server.gateway.connection import Connection, EventFrames
 from holdfast_server.gateway.desk import Desk
 from holdfast_server.gateway.exchange import Exchange
 from holdfast_server.gateway.failures import Failure, Told, failure_of
+from holdfast_server.gateway.raw import REQUEST, WEBSOCKET, answer_raw, raw_target, serve_raw
 from holdfast_server.gateway.values import error_message, metadata_value, refused
 from holdfast_server.gateway.websocket import Sockets, accept, reject
 from holdfast_server.gateway.wire import (
@@ -60,6 +61,10 @@ class ActorDoor:
     async def answer(self, exchange: Exchange, route: Route) -> web.StreamResponse | None:
         """The answer to a request whose caller may ask; None when nothing is served there."""
         method, rest = exchange.http.method, route.path
+        shown = raw_target(REQUEST, rest, route.query)
+        if shown is not None:
+            params = params_of(exchange, self._wire)
+            return await answer_raw(self._desk, exchange, self.target(route), shown, params)
         if rest.startswith(_ACTION):
             if method != "POST":
                 return None
@@ -142,10 +147,17 @@ class ActorDoor:
         self, exchange: Exchange, route: Route, offer: Opening
     ) -> web.StreamResponse | None:
         """Serve a connection to its end; None when no WebSocket is served there."""
+        tokens = [*exchange.tokens(), route.token, offer.token]
+        shown = raw_target(WEBSOCKET, route.path, route.query)
+        if shown is not None:
+            self._desk.guard.check_token(tokens)
+            target = self.target(route)
+            return await serve_raw(
+                self._desk, self._sockets, exchange, target, shown, offer.params, tokens
+            )
         if route.path not in _CONNECT:
             return None
         codec = codec_of(None, tagged=tags_values(exchange, route), limits=self._wire)
-        tokens = [*exchange.tokens(), route.token, offer.token]
         try:
             codec = codec_of(offer.encoding, tagged=codec.tagged, limits=self._wire)
             self._desk.guard.check_token(tokens)

@@ -80,10 +80,7 @@ class Exchange:
         if http.headers.get("content-encoding", "identity").lower() != "identity":
             raise invalid("content-encoding", "is not supported here")
         check_size("body", http.content_length or 0, limit)
-        if http.headers.get("expect", "").lower() == "100-continue":
-            await http.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-            # It is no part of the response, which has not begun.
-            http.writer.output_size = 0
+        await self.expect_body()
         parts, size = [], 0
         try:
             async with asyncio.timeout(timeout_s):
@@ -96,6 +93,14 @@ class Exchange:
         except web.RequestPayloadError as error:
             raise invalid("body", f"is malformed: {str(error)[:200]}") from None
         return b"".join(parts)
+
+    async def expect_body(self) -> None:
+        """Tell a client that asks before it sends its body that it is wanted."""
+        http = self.http
+        if http.headers.get("expect", "").lower() == "100-continue":
+            await http.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            # It is no part of the response, which has not begun.
+            http.writer.output_size = 0
 
     async def json(self, limit: int) -> Any:
         """The body as JSON; REQUEST_INVALID when it is none."""

@@ -44,7 +44,8 @@ Frame = bytes | str
 class WebSocket(web.WebSocketResponse):
     """One WebSocket; one that is sent too much says so in the way that clients read."""
 
-    def __init__(self, exchange: Exchange, message_bytes_max: int) -> None:
+    def __init__(self, exchange: Exchange, message_bytes_max: int, *, raw: bool = False) -> None:
+        """`raw` is for one that no RivetKit client has to understand."""
         names = [part.strip() for line in exchange.offered for part in line.split(",")]
         # A client that offers some and is given none hangs up.
         chosen = PROTOCOL if PROTOCOL in names else next(filter(None, names), None)
@@ -57,10 +58,16 @@ class WebSocket(web.WebSocketResponse):
             compress=False,
         )
         self._ray = exchange.ray
+        self._raw = raw
         self.headers.update(exchange.answer_headers)
 
+    def prefer(self, protocol: str) -> None:
+        """Answer with this subprotocol, unless the client offers ours."""
+        if PROTOCOL not in self._protocols:
+            self._protocols = (protocol,)
+
     async def close(self, *, code: int = NORMAL, message: bytes = b"", drain: bool = True) -> bool:
-        if code == WSCloseCode.MESSAGE_TOO_BIG:
+        if code == WSCloseCode.MESSAGE_TOO_BIG and not self._raw:
             code, message = FAILED, f"{TOO_LONG}#{self._ray}".encode()
         return await super().close(code=code, message=message, drain=drain)
 
