@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from holdfast import Actor, Connection, Context, UserError, action, setup
+from holdfast import (
+    Actor,
+    Connection,
+    Context,
+    Request,
+    Response,
+    UserError,
+    WebSocket,
+    action,
+    setup,
+)
 from tests.server.stage import stage
 
 
@@ -73,7 +84,7 @@ class Door(Actor[Guests, Guest]):
             raise UserError("you may not come in", code="banned", metadata={"for": "ever"})
 
     async def create_conn_state(self, c: Context[Guests, Guest], params: Any) -> Guest:
-        return Guest(params["name"]) if isinstance(params, dict) else Guest()
+        return Guest((params or {}).get("name", "nobody"))
 
     async def on_connect(self, c: Context[Guests, Guest], conn: Connection[Guest]) -> None:
         c.state.names.append(conn.state.name)
@@ -95,7 +106,7 @@ class Door(Actor[Guests, Guest]):
 
     @action
     async def show_out(self, c: Context[Guests, Guest], name: str) -> None:
-        for conn in list(c.conns.values()):
+        for conn in list(c.conns):
             if conn.state.name == name:
                 conn.disconnect("good bye")
 
@@ -117,4 +128,75 @@ class Waiter(Actor):
         c.destroy()
 
 
-registry = setup(use={"counter": Counter, "door": Door, "waiter": Waiter})
+class Needy(Actor):
+    """Cannot be made without another actor."""
+
+    async def on_create(self, c: Context, input: object) -> None:
+        stage.log.append("asked")
+        await c.client.get("counter", ["is missing"]).action("value")
+
+    @action
+    async def nothing(self, c: Context) -> None:
+        pass
+
+
+class Site(Actor[Guests, Guest]):
+    """Speaks HTTP and WebSocket by itself."""
+
+    state = Guests
+
+    async def create_conn_state(self, c: Context[Guests, Guest], params: Any) -> Guest:
+        return Guest((params or {}).get("name", "nobody"))
+
+    async def on_request(self, c: Context[Guests, Guest], request: Request) -> Response:
+        page = request.path.strip("/").partition("/")[0]
+        if page == "parts":
+            return Response(self.parts(c), headers={"content-type": "text/plain"})
+        if page == "broken":
+            return Response(self.broken(c))
+        if page == "refuse":
+            raise UserError("no", code="refused", metadata={"why": "because"})
+        if page == "upload":
+            sizes = [len(part) async for part in request.stream()]
+            return Response(str(sum(sizes)))
+        seen = {
+            "method": request.method,
+            "url": request.url,
+            "headers": {name: request.headers[name] for name in request.headers},
+            "body": (await request.body()).decode("latin-1"),
+            "who": c.conn.state.name if c.conn is not None else None,
+        }
+        return Response.from_json(seen, status=207, headers={"x-site": "mine"})
+
+    async def parts(self, c: Context[Guests, Guest]) -> AsyncIterator[str]:
+        for number in range(3):
+            c.state.names.append(str(number))
+            yield f"{number};"
+            await stage.pause(f"part {number}")
+
+    async def broken(self, c: Context[Guests, Guest]) -> AsyncIterator[str]:
+        yield "begun"
+        raise RuntimeError("in the middle")
+
+    async def on_websocket(self, c: Context[Guests, Guest], websocket: WebSocket) -> None:
+        if websocket.path == "/chosen":
+            await websocket.accept("chat", headers={"x-site": "mine"})
+        if websocket.path == "/refuse":
+            raise UserError("no", code="refused")
+        await websocket.send(f"{websocket.url} {websocket.subprotocols}")
+        async for message in websocket:
+            if message == "close":
+                await websocket.close(4001, "bye")
+            else:
+                c.state.names.append(str(message))
+                await websocket.send(message)
+        stage.mark("socket closed")
+
+    @action(read_only=True)
+    def names(self, c: Context[Guests, Guest]) -> list[str]:
+        return c.state.names
+
+
+registry = setup(
+    use={"counter": Counter, "door": Door, "needy": Needy, "site": Site, "waiter": Waiter}
+)

@@ -24,7 +24,7 @@ Start = Callable[..., Awaitable[Server]]
 
 @pytest.fixture
 async def start(tmp_path: Path) -> AsyncIterator[Start]:
-    """Starts a server in memory; `settings` are its flags."""
+    """Starts a server in memory, or over the data of this test; `settings` are its flags."""
     opened: list[Server] = []
 
     async def run(
@@ -32,6 +32,7 @@ async def start(tmp_path: Path) -> AsyncIterator[Start]:
         *,
         store: Store | None = None,
         observer: Observer | None = None,
+        on_disk: bool = False,
         **settings: object,
     ) -> Server:
         flags = {
@@ -41,7 +42,8 @@ async def start(tmp_path: Path) -> AsyncIterator[Start]:
             "drain_timeout_s": 2.0,
             **settings,
         }
-        server = Server(registry, load({}, **flags), store or MemoryStore(), observer=observer)
+        store = None if on_disk else store or MemoryStore()
+        server = Server(registry, load({}, **flags), store, observer=observer)
         opened.append(server)
         await server.start()
         return server

@@ -37,6 +37,10 @@ class Line:
         body = await self._reader.readexactly(int(headers.get("content-length", "0")))
         return int(first.split(" ")[1]), headers, body
 
+    async def until(self, mark: bytes) -> bytes:
+        """What comes, up to and with `mark`."""
+        return await self._reader.readuntil(mark)
+
     async def error(self) -> tuple[int, str]:
         """Status and error of the next response."""
         status, _, body = await self.response()

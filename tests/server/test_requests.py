@@ -87,7 +87,7 @@ def test_a_body_of_any_size_is_whole(data: bytes) -> None:
         await front.request(exchange, "POST", "/echo")
         assert exchange.body == data
 
-    run(registry, body, raw_request_buffer_bytes=100)
+    run(registry, body, request_buffer_bytes=100)
 
 
 def test_a_head_gets_the_length_and_no_body() -> None:
@@ -124,7 +124,7 @@ def test_what_fails_is_told_and_leaves_no_trace(target: str, data: bytes, code: 
         assert exchange.status == 0
         assert await page(world) == [0, []]
 
-    run(registry, body, raw_response_bytes_max=2000)
+    run(registry, body, response_bytes_max=2000)
 
 
 def test_a_body_beyond_the_limit_is_refused_whether_its_length_is_told_or_not() -> None:
@@ -136,7 +136,7 @@ def test_a_body_beyond_the_limit_is_refused_whether_its_length_is_told_or_not() 
         assert await refused(untold) == "message.incoming_too_long"
         assert (await front.post(b"x" * 300, "/echo")).status == 200
 
-    run(registry, body, http_body_bytes_max=300)
+    run(registry, body, request_bytes_max=300)
 
 
 def test_a_class_without_the_hook_says_so_and_an_absent_actor_is_not_found() -> None:

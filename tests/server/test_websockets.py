@@ -137,7 +137,7 @@ def test_no_more_sockets_are_open_than_may_be() -> None:
         await world.pass_by(1)
         await opened(world, key="b")
 
-    run(registry, body, raw_websockets_max=1)
+    run(registry, body, websockets_max=1)
 
 
 def test_a_subprotocol_of_the_client_is_chosen() -> None:
@@ -248,7 +248,7 @@ def test_a_client_that_does_not_read_gets_no_answers_and_is_not_read() -> None:
         registry,
         body,
         websocket_send_bytes_max=500,
-        raw_websocket_receive_bytes_max=500,
+        websocket_receive_bytes_max=500,
         websocket_stall_s=30.0,
     )
 
@@ -288,7 +288,7 @@ def test_messages_have_a_limit_in_both_directions() -> None:
         other.say("large")
         assert await other.closes() == (1011, "message.outgoing_too_long")
 
-    run(registry, body, raw_websocket_message_bytes_max=1001)
+    run(registry, body, websocket_message_bytes_max=1001)
 
 
 def test_a_handler_sends_more_than_a_turn_may_by_draining() -> None:

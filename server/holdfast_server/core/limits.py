@@ -139,44 +139,45 @@ class Limits:
     # REQUEST_INVALID. Parameters of connections travel in a header, escaped.
     http_header_bytes_max: int = 64 << 10
     http_headers_max: int = 128
-    # Body of a request. Beyond: MESSAGE_INCOMING_TOO_LONG.
-    http_body_bytes_max: int = 20 << 20
     # How long the head of a request, or a TLS handshake, may take from its first byte, and
-    # a body after the head. Beyond: DEADLINE_EXCEEDED, then closed.
+    # a body after the head, or each part of one that an actor reads itself. Beyond:
+    # DEADLINE_EXCEEDED, then closed.
     http_header_timeout_s: float = 15.0
     http_body_timeout_s: float = 60.0
+    # How long the reader of an answer in parts may take nothing. Beyond: it is cut off.
+    http_stall_s: float = 30.0
     # Silence of a connection between two requests. Beyond: closed.
     http_idle_s: float = 75.0
 
-    # One message of a WebSocket. Beyond: MESSAGE_INCOMING_TOO_LONG, then closed.
-    websocket_message_bytes_max: int = 2 << 20
     # Between two pings to a silent WebSocket, which is closed when no answer comes in half
     # that time.
     websocket_ping_s: float = 30.0
-    # Bytes that wait for a WebSocket's transport. Beyond: it is no longer read, until they
-    # leave, and messages of other turns close a raw one with 1013; a WebSocket that takes
-    # nothing for websocket_stall_s is closed.
-    websocket_send_bytes_max: int = 4 << 20
-    websocket_stall_s: float = 30.0
     # Actions under way on one WebSocket. Beyond: SERVER_OVERLOADED; nothing ran.
     websocket_calls_max: int = 1000
-
+    # Body of a raw HTTP request. Beyond: MESSAGE_INCOMING_TOO_LONG.
+    request_bytes_max: int = 20 << 20
     # A body whose length is told and is not above this is read before its turn begins.
     # Beyond: each part that the handler waits for ends its turn.
-    raw_request_buffer_bytes: int = 1 << 20
+    request_buffer_bytes: int = 1 << 20
     # Body of a raw HTTP response, or one part of a streamed one. Beyond:
     # MESSAGE_OUTGOING_TOO_LONG.
-    raw_response_bytes_max: int = 20 << 20
+    response_bytes_max: int = 20 << 20
     # Bytes that wait for the reader of one event stream. Beyond: the stream is cut.
     event_stream_bytes_max: int = 1 << 20
     # Raw WebSockets open at once. Beyond: SERVER_OVERLOADED.
-    raw_websockets_max: int = 20_000
+    websockets_max: int = 20_000
     # One message of a raw WebSocket. Beyond: it is closed with 1009, or, going out,
     # MESSAGE_OUTGOING_TOO_LONG.
-    raw_websocket_message_bytes_max: int = 16 << 20
+    websocket_message_bytes_max: int = 16 << 20
     # Bytes of messages that wait for a handler. Beyond: the socket is not read until it
     # has taken some.
-    raw_websocket_receive_bytes_max: int = 1 << 20
+    websocket_receive_bytes_max: int = 1 << 20
+    # Bytes of messages that wait for a socket's client. Beyond: the handler gets no
+    # further message, and a message of another turn closes the socket with 1013; so does
+    # a client that takes nothing for websocket_stall_s. Of a connection: its WebSocket is not
+    # read until some have left, and a client that takes nothing is cut off.
+    websocket_send_bytes_max: int = 1 << 20
+    websocket_stall_s: float = 30.0
 
     # Threads for @action(thread=True). Beyond: the turn waits for one.
     action_threads_max: int = 32

@@ -13,7 +13,6 @@ from holdfast_server.core.checks import check_size, known_namespace
 from holdfast_server.core.errors import ACTOR_NOT_FOUND, HoldfastError, invalid
 from holdfast_server.core.ids import Address, check_key, check_name, parse_actor_id
 from holdfast_server.gateway.client import (
-    Offer,
     action_body_max,
     codec_of,
     params_of,
@@ -24,7 +23,7 @@ from holdfast_server.gateway.connection import Connection, EventFrames
 from holdfast_server.gateway.desk import Desk
 from holdfast_server.gateway.exchange import Exchange
 from holdfast_server.gateway.failures import Failure, Told, failure_of
-from holdfast_server.gateway.paths import ByKey, Route, percent_decoded
+from holdfast_server.gateway.raw import REQUEST, WEBSOCKET, answer_raw, raw_target, serve_raw
 from holdfast_server.gateway.values import error_message, metadata_value, refused
 from holdfast_server.gateway.websocket import Sockets, accept, reject
 from holdfast_server.gateway.wire import (
@@ -33,9 +32,12 @@ from holdfast_server.gateway.wire import (
     Codec,
     Error,
     HttpActionResponse,
+    Opening,
+    QueryTarget,
     WireError,
 )
-from holdfast_server.gateway.wire.values import value_in_cbor
+from holdfast_server.gateway.wire import Target as Route
+from holdfast_server.gateway.wire.queries import unquote
 from holdfast_server.runtime.calls import told
 
 _ACTION: Final = "/action/"
@@ -58,7 +60,11 @@ class ActorDoor:
 
     async def answer(self, exchange: Exchange, route: Route) -> web.StreamResponse | None:
         """The answer to a request whose caller may ask; None when nothing is served there."""
-        method, rest = exchange.http.method, route.rest
+        method, rest = exchange.http.method, route.path
+        shown = raw_target(REQUEST, rest, route.query)
+        if shown is not None:
+            params = params_of(exchange, self._wire)
+            return await answer_raw(self._desk, exchange, self.target(route), shown, params)
         if rest.startswith(_ACTION):
             if method != "POST":
                 return None
@@ -82,12 +88,12 @@ class ActorDoor:
     ) -> web.StreamResponse:
         """Answer in the caller's encoding, errors too."""
         codec = codec_of(
-            exchange.text("x-rivet-encoding"),
+            exchange.http.headers.get("x-rivet-encoding"),
             tagged=tags_values(exchange, route),
             limits=self._wire,
         )
         try:
-            return await run(exchange, route, codec, percent_decoded(name, "name"))
+            return await run(exchange, route, codec, _unquoted(name))
         except Told as known:
             failure = known.failure
         except ConnectionError:
@@ -114,12 +120,12 @@ class ActorDoor:
             raise refused(request.refused, "args")
         check_size("args", len(request.args.data), limits.payload_bytes_max)
         call = Call(
-            target=self.target(route, codec),
+            target=self.target(route),
             action=name,
             args=request.args,
             accept=RESULT_ENCODING,
             trace=exchange.trace,
-            params=params_of(exchange.text("x-rivet-conn-params"), limits),
+            params=params_of(exchange, self._wire),
         )
         answer = await self._desk.node.invoke(call)
         data = codec.encode_action_response(HttpActionResponse(answer.value))
@@ -138,52 +144,61 @@ class ActorDoor:
     # Connections
 
     async def connect(
-        self, exchange: Exchange, route: Route, offer: Offer
+        self, exchange: Exchange, route: Route, offer: Opening
     ) -> web.StreamResponse | None:
         """Serve a connection to its end; None when no WebSocket is served there."""
-        if route.rest not in _CONNECT:
+        tokens = [*exchange.tokens(), route.token, offer.token]
+        shown = raw_target(WEBSOCKET, route.path, route.query)
+        if shown is not None:
+            self._desk.guard.check_token(tokens)
+            target = self.target(route)
+            return await serve_raw(
+                self._desk, self._sockets, exchange, target, shown, offer.params, tokens
+            )
+        if route.path not in _CONNECT:
             return None
         codec = codec_of(None, tagged=tags_values(exchange, route), limits=self._wire)
-        tokens = [*exchange.tokens(), route.token, offer.token]
         try:
             codec = codec_of(offer.encoding, tagged=codec.tagged, limits=self._wire)
             self._desk.guard.check_token(tokens)
-            params = params_of(offer.params, self._desk.limits)
-            target = self.target(route, codec)
+            target = self.target(route)
         except HoldfastError as error:
             return await self._turn_away(exchange, codec, failure_of(error))
-        socket = await accept(exchange)
+        socket = await accept(exchange, action_body_max(self._desk.limits))
         connection = Connection(
             self._desk, self._sockets, self._frames, exchange, socket, codec, tokens
         )
-        await connection.run(target, params)
+        await connection.run(target, offer.params)
         return socket
 
     async def _turn_away(
         self, exchange: Exchange, codec: Codec, failure: Failure
     ) -> web.StreamResponse:
+        if failure.retried:
+            return await reject(exchange, failure)
         said = Error(failure.group, failure.code, failure.message, metadata_value(failure))
         return await reject(exchange, failure, codec.encode_to_client(said))
 
-    def target(self, route: Route, codec: Codec) -> Target:
+    def target(self, route: Route) -> Target:
         """Whom a route names."""
-        actor = route.actor
-        if not isinstance(actor, ByKey):
+        if not isinstance(route, QueryTarget):
             try:
                 # An id is of one namespace, which these clients do not name here.
-                return Target(actor_id=parse_actor_id(actor.actor_id), namespace=None)
+                return Target(actor_id=parse_actor_id(route.actor_id), namespace=None)
             except HoldfastError:
                 raise HoldfastError(ACTOR_NOT_FOUND) from None
-        check_name(actor.name, "name")
-        check_key(actor.key, "rvt-key", self._desk.limits)
-        namespace = known_namespace(actor.namespace, self._desk.namespaces)
-        given = None
-        if actor.input is not None:
-            check_size("rvt-input", len(actor.input), self._desk.limits.input_bytes_max)
-            try:
-                given = value_in_cbor(actor.input, "rvt-input", codec.tagged, self._wire)
-            except WireError as error:
-                raise refused(error, "rvt-input") from None
+        check_name(route.name, "name")
+        check_key(route.key, "rvt-key", self._desk.limits)
+        namespace = known_namespace(route.namespace, self._desk.namespaces)
         return Target(
-            address=Address(namespace, actor.name, actor.key), create=actor.create, input=given
+            address=Address(namespace, route.name, route.key),
+            create=route.method == "getOrCreate",
+            input=route.input,
         )
+
+
+def _unquoted(name: str) -> str:
+    try:
+        return unquote(name, "name")
+    except WireError as error:
+        raise refused(error, "", errors.REQUEST_INVALID) from None

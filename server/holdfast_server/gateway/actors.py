@@ -9,19 +9,18 @@ from typing import Any, Final
 
 from aiohttp import web
 
+from holdfast_server.core import errors
 from holdfast_server.core.call import Call, Target
-from holdfast_server.core.checks import check_size, known_namespace
-from holdfast_server.core.errors import ACTOR_NOT_FOUND, HoldfastError, invalid
+from holdfast_server.core.checks import known_namespace
+from holdfast_server.core.errors import HoldfastError, invalid
 from holdfast_server.core.ids import Address, check_key, check_name, format_actor_id, parse_actor_id
 from holdfast_server.core.values import Value
-from holdfast_server.gateway.client import tags_values, wire_limits
+from holdfast_server.gateway.client import wire_limits
 from holdfast_server.gateway.desk import Desk
 from holdfast_server.gateway.exchange import Exchange
-from holdfast_server.gateway.keys import format_key, parse_key
-from holdfast_server.gateway.paths import percent_decoded, query_pairs
 from holdfast_server.gateway.values import refused
-from holdfast_server.gateway.wire import WireError
-from holdfast_server.gateway.wire.values import value_in_cbor
+from holdfast_server.gateway.wire import WireError, format_key, parse_input, parse_key, plain_query
+from holdfast_server.gateway.wire.queries import unquote
 from holdfast_server.runtime import lifecycle
 from holdfast_server.store.keys import directory_prefix
 
@@ -52,9 +51,9 @@ class Actors:
         if parts == ["names"] and method == "GET":
             return self._names(exchange)
         if len(parts) == 1 and method == "DELETE":
-            return await self._destroy(exchange, percent_decoded(parts[0], "actor_id"))
+            return await self._destroy(exchange, _unquoted(parts[0], "actor_id"))
         if len(parts) == 4 and parts[1:3] == ["kv", "keys"] and method == "GET":
-            actor_id, key = (percent_decoded(part, "key") for part in (parts[0], parts[3]))
+            actor_id, key = (_unquoted(part, "key") for part in (parts[0], parts[3]))
             return await self._kv(exchange, actor_id, key)
         return None
 
@@ -91,7 +90,7 @@ class Actors:
         try:
             actor_id, record = await self._desk.node.lookup.get(target)
         except HoldfastError as error:
-            if error.reason is ACTOR_NOT_FOUND:
+            if error.reason is errors.ACTOR_NOT_FOUND:
                 return []
             raise
         return [actor_json(actor_id, record)]
@@ -124,7 +123,7 @@ class Actors:
             raise invalid("body", "is not an object")
         asked = _parameters(exchange)
         name, key = _text(body, "name"), _text(body, "key", default="/")
-        given = self._input(exchange, body.get("input"))
+        given = self._input(body.get("input"))
         call = Call(
             target=Target(
                 address=self._address(asked.get("namespace"), name, key), create=True, input=given
@@ -139,20 +138,15 @@ class Actors:
             answer["created"] = created
         return exchange.answer_json(answer)
 
-    def _input(self, exchange: Exchange, given: Any) -> Value | None:
+    def _input(self, given: Any) -> Value | None:
         if given is None:
             return None
         if not isinstance(given, str):
             raise invalid("input", "is not text in base64")
         try:
-            data = base64.b64decode(given, validate=True)
-        except (binascii.Error, ValueError):
-            raise invalid("input", "is not base64") from None
-        check_size("input", len(data), self._desk.limits.input_bytes_max)
-        try:
-            return value_in_cbor(data, "input", tags_values(exchange), self._wire)
+            return parse_input(given, self._wire)
         except WireError as error:
-            raise refused(error, "input") from None
+            raise refused(error, "", errors.REQUEST_INVALID) from None
 
     async def _destroy(self, exchange: Exchange, text: str) -> web.Response:
         target = self._by_id(exchange, text)
@@ -167,13 +161,17 @@ class Actors:
         return exchange.answer_json({"names": names, "pagination": {"cursor": None}})
 
     async def _kv(self, exchange: Exchange, text: str, key: str) -> web.Response:
-        target = self._by_id(exchange, text)
         try:
-            name = base64.b64decode(key + "=" * (-len(key) % 4), altchars=b"-_", validate=True)
+            plain = key.replace("-", "+").replace("_", "/")
+            name = base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True)
         except (binascii.Error, ValueError):
-            raise invalid("key", "is not base64url") from None
+            raise invalid("key", "is not base64") from None
+        if len(name) > self._desk.limits.kv_key_bytes_max:
+            raise HoldfastError(errors.KV_KEY_TOO_LARGE)
+        target = self._by_id(exchange, text)
         found = await self._desk.node.lookup.kv_get(target, [name])
-        value = base64.b64encode(found[0][1]).decode() if found else None
+        # Before it stands whether it was put as text.
+        value = base64.b64encode(found[0][1][1:]).decode() if found else None
         return exchange.answer_json({"value": value})
 
     def _by_id(self, exchange: Exchange, text: str) -> Target:
@@ -183,11 +181,14 @@ class Actors:
         try:
             return Target(actor_id=parse_actor_id(text), namespace=namespace)
         except HoldfastError:
-            raise HoldfastError(ACTOR_NOT_FOUND) from None
+            raise HoldfastError(errors.ACTOR_NOT_FOUND) from None
 
     def _address(self, namespace: str | None, name: str, key: str) -> Address:
         check_name(name, "name")
-        parts = parse_key(key)
+        try:
+            parts = parse_key(key)
+        except WireError as error:
+            raise refused(error, "", errors.REQUEST_INVALID) from None
         check_key(parts, "key", self._desk.limits)
         return Address(known_namespace(namespace or "", self._desk.namespaces), name, parts)
 
@@ -217,12 +218,17 @@ def names_json(desk: Desk) -> dict[str, Any]:
 
 
 def _parameters(exchange: Exchange) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for name, value in query_pairs(exchange.query):
-        if name in found:
-            raise invalid(name[:64], "is given twice")
-        found[name] = value
-    return found
+    try:
+        return plain_query(exchange.query)
+    except WireError as error:
+        raise refused(error, "", errors.REQUEST_INVALID) from None
+
+
+def _unquoted(text: str, field: str) -> str:
+    try:
+        return unquote(text, field)
+    except WireError as error:
+        raise refused(error, "", errors.REQUEST_INVALID) from None
 
 
 def _text(body: Mapping[str, Any], name: str, default: str | None = None) -> str:
@@ -231,4 +237,8 @@ def _text(body: Mapping[str, Any], name: str, default: str | None = None) -> str
         return default
     if not isinstance(value, str):
         raise invalid(name, "is not text")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise invalid(name, "has half a character") from None
     return value

@@ -24,15 +24,10 @@ from holdfast_server.core.events import Connect, Event, SlowReader, Subscribe
 from holdfast_server.core.ids import format_actor_id
 from holdfast_server.gateway.failures import Failure, failure_of
 from holdfast_server.gateway.values import metadata_value, refused
-from holdfast_server.gateway.websocket import (
+from holdfast_server.gateway.websocket import Frame, Outgoing, WebSocket, close_after
+from holdfast_server.gateway.wire import (
     FAILED,
     NORMAL,
-    Frame,
-    Outgoing,
-    WebSocket,
-    close_after,
-)
-from holdfast_server.gateway.wire import (
     RESULT_ENCODING,
     TAGGED_VERSION,
     ActionRequest,

@@ -17,7 +17,7 @@ from holdfast_server.core.tokens import bearer
 from holdfast_server.core.trace import NO_TRACE, TraceContext, trace_in
 from holdfast_server.gateway.failures import Failure, Told
 from holdfast_server.gateway.guard import cors_headers
-from holdfast_server.gateway.paths import split_target
+from holdfast_server.gateway.routes import split_path
 from holdfast_server.gateway.transport import error_json, slow, to_json
 
 RAY: Final = "x-rivet-ray-id"
@@ -35,7 +35,7 @@ class Exchange:
     def __init__(self, http: web.BaseRequest, limits: Limits, ray: str) -> None:
         self.http = http
         self.limits = limits
-        self.path, self.query = split_target(http.raw_path)
+        self.path, self.query = split_path(http.raw_path)
         given = http.headers.get(RAY, "")
         self.ray = given if _RAY.match(given) else ray
         # Of every answer, whatever it is.
@@ -47,7 +47,9 @@ class Exchange:
 
     @property
     def wants_websocket(self) -> bool:
-        return self.http.headers.get("upgrade", "").strip().lower() == "websocket"
+        http = self.http
+        named = http.headers.get("upgrade", "").strip().lower() == "websocket"
+        return named and http.method == "GET"
 
     @property
     def shown_path(self) -> str:
@@ -67,28 +69,18 @@ class Exchange:
         headers = self.http.headers
         return [bearer(headers.get("authorization", "")), headers.get("x-rivet-token")]
 
-    def text(self, name: str) -> str | None:
-        """A header as text: browsers send what is no ASCII in Latin-1, others in UTF-8."""
-        value = self.http.headers.get(name)
-        if value is None or value.isascii():
-            return value
-        data = value.encode("utf-8", "surrogateescape")
-        try:
-            return data.decode("utf-8")
-        except UnicodeDecodeError:
-            return data.decode("latin-1")
+    @property
+    def offered(self) -> list[str]:
+        """The headers in which a WebSocket's client offers subprotocols."""
+        return self.http.headers.getall("sec-websocket-protocol", [])
 
     async def body(self, limit: int) -> bytes:
         """The whole body, of `limit` bytes at most."""
         http, timeout_s = self.http, self.limits.http_body_timeout_s
-        limit = min(limit, self.limits.http_body_bytes_max)
         if http.headers.get("content-encoding", "identity").lower() != "identity":
             raise invalid("content-encoding", "is not supported here")
         check_size("body", http.content_length or 0, limit)
-        if http.headers.get("expect", "").lower() == "100-continue":
-            await http.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-            # It is no part of the response, which has not begun.
-            http.writer.output_size = 0
+        await self.expect_body()
         parts, size = [], 0
         try:
             async with asyncio.timeout(timeout_s):
@@ -101,6 +93,14 @@ class Exchange:
         except web.RequestPayloadError as error:
             raise invalid("body", f"is malformed: {str(error)[:200]}") from None
         return b"".join(parts)
+
+    async def expect_body(self) -> None:
+        """Tell a client that asks before it sends its body that it is wanted."""
+        http = self.http
+        if http.headers.get("expect", "").lower() == "100-continue":
+            await http.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            # It is no part of the response, which has not begun.
+            http.writer.output_size = 0
 
     async def json(self, limit: int) -> Any:
         """The body as JSON; REQUEST_INVALID when it is none."""

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from holdfast_server.core import errors
 from holdfast_server.core.errors import HoldfastError
+from holdfast_server.gateway.wire import close_reason
 
 # What a failure of the server, of which nothing ran, is to these clients: they wait for a
 # server that is not ready, and give up on any other.
@@ -51,8 +52,6 @@ _STATUS: Final = {
     "PERMISSION_DENIED": 403,
     "DATA_LOSS": 500,
 }
-# RFC 6455 has 125 bytes for the payload of a close frame, of which its code takes two.
-REASON_BYTES: Final = 123
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +74,8 @@ class Failure:
         return _RETRIED.fullmatch(f"{self.group}.{self.code}") is not None
 
     def close_reason(self, ray: str) -> str:
-        """The reason of a close frame: `group.code#ray`, without the ray where it does not
-        fit."""
-        reason = f"{self.group}.{self.code}"
-        with_ray = f"{reason}#{ray}"
-        return with_ray if len(with_ray.encode("utf-8", "replace")) <= REASON_BYTES else reason
+        """The reason of a close frame."""
+        return close_reason(self.group, self.code, ray)
 
 
 def failure_of(error: HoldfastError) -> Failure:

@@ -164,7 +164,8 @@ class Gateway:
 
     async def _refuse(self, exchange: Exchange, failure: Failure) -> web.StreamResponse:
         if exchange.wants_websocket:
-            with suppress(web.HTTPBadRequest):
+            # One that asks for it wrongly hears it like any other request.
+            with suppress(HoldfastError):
                 return await reject(exchange, failure)
         return exchange.refusal(failure)
 

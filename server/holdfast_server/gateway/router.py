@@ -10,11 +10,11 @@ from holdfast_server.core import errors
 from holdfast_server.core.errors import HoldfastError
 from holdfast_server.gateway.actor import BANNER, ActorDoor
 from holdfast_server.gateway.actors import PATH, Actors, names_json
-from holdfast_server.gateway.client import Offer
+from holdfast_server.gateway.client import opening_of, wire_limits
 from holdfast_server.gateway.desk import Desk
 from holdfast_server.gateway.exchange import Exchange
-from holdfast_server.gateway.paths import Route, header_route, path_route
-from holdfast_server.gateway.websocket import Sockets, offered
+from holdfast_server.gateway.routes import named_route, path_route
+from holdfast_server.gateway.websocket import Sockets
 
 # What clients look for before they trust a server.
 _RUNTIME = "rivetkit"
@@ -26,17 +26,18 @@ class Router:
     def __init__(self, desk: Desk, sockets: Sockets) -> None:
         self.desk = desk
         self._actors = Actors(desk)
+        self._wire = wire_limits(desk.limits)
         self._door = ActorDoor(desk, sockets)
 
     async def route(self, exchange: Exchange) -> web.StreamResponse:
         """The response to a request of a page that may ask."""
+        if exchange.wants_websocket:
+            if self.desk.calls.draining:
+                raise HoldfastError(errors.SERVER_DRAINING)
+            return await self._connect(exchange)
         own = self._own(exchange)
         if own is not None:
             return own
-        if self.desk.calls.draining:
-            raise HoldfastError(errors.SERVER_DRAINING)
-        if exchange.wants_websocket and exchange.http.method == "GET":
-            return await self._connect(exchange)
         task = self.desk.calls.enter()
         try:
             return await self._answer(exchange)
@@ -81,11 +82,11 @@ class Router:
             desk.guard.check_token(exchange.tokens())
             response = await self._actors.answer(exchange)
         else:
-            names = {
-                "target": headers.get("x-rivet-target"),
-                "actor": exchange.text("x-rivet-actor"),
-            }
-            route = self._route(exchange, {k: v for k, v in names.items() if v is not None})
+            path, query = exchange.path, exchange.query
+            kind, actor = headers.get("x-rivet-target"), headers.get("x-rivet-actor")
+            route = path_route(path, query, self._wire) or named_route(
+                path, query, kind, actor, None
+            )
             if route is not None:
                 desk.guard.check_token([*exchange.tokens(), route.token])
                 response = await self._door.answer(exchange, route)
@@ -94,18 +95,17 @@ class Router:
         return response
 
     async def _connect(self, exchange: Exchange) -> web.StreamResponse:
-        offer = Offer(offered(exchange))
-        route = self._route(exchange, offer.route())
+        path, query = exchange.path, exchange.query
+        offer = opening_of(exchange, self._wire)
+        route = path_route(path, query, self._wire) or named_route(
+            path, query, offer.target, offer.actor_id, offer.token
+        )
         response = None
         if route is not None:
             response = await self._door.connect(exchange, route, offer)
         if response is None:
             raise _no_route(exchange)
         return response
-
-    def _route(self, exchange: Exchange, named: dict[str, str]) -> Route | None:
-        path, query = exchange.path, exchange.query
-        return path_route(path, query) or header_route(path, query, named)
 
 
 def _no_route(exchange: Exchange) -> HoldfastError:

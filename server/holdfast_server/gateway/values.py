@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 from holdfast_server.core import errors
-from holdfast_server.core.errors import HoldfastError
+from holdfast_server.core.errors import HoldfastError, Reason
 from holdfast_server.core.values import Encoding, Value
 from holdfast_server.gateway.failures import Failure
 from holdfast_server.gateway.transport import to_json
 from holdfast_server.gateway.wire import HttpResponseError, WireError
 
 
-def refused(error: WireError, what: str) -> HoldfastError:
+def refused(
+    error: WireError, what: str, reason: Reason = errors.PAYLOAD_MALFORMED
+) -> HoldfastError:
     """What a client is told that sent what is not of the wire, in the part `what`."""
-    field = f"{what}.{error.field}" if error.field else what
+    field = ".".join(part for part in (what, error.field) if part)
     metadata = {"field": field}
-    if error.code:
-        return HoldfastError(errors.ROUTE_INVALID, str(error), code=error.code, metadata=metadata)
     if error.limit is not None:
         metadata["limit"] = str(error.limit)
-        return HoldfastError(
-            errors.MESSAGE_INCOMING_TOO_LONG, f"{field}: {error.problem}", metadata=metadata
-        )
-    return HoldfastError(errors.PAYLOAD_MALFORMED, f"{what}: {error}", metadata=metadata)
+        if error.problem.endswith(f"bytes; at most {error.limit}"):
+            reason = errors.MESSAGE_INCOMING_TOO_LONG
+    message = f"{what}: {error}" if what else str(error)
+    code = error.code if error.code and reason is errors.ROUTE_INVALID else None
+    return HoldfastError(reason, message, code=code, metadata=metadata)
 
 
 def metadata_value(failure: Failure) -> Value | None:

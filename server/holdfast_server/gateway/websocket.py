@@ -20,16 +20,19 @@ from aiohttp import WSCloseCode, web
 from holdfast_server.core.errors import HoldfastError, invalid
 from holdfast_server.core.limits import Limits
 from holdfast_server.gateway.exchange import Exchange
-from holdfast_server.gateway.failures import REASON_BYTES, Failure
+from holdfast_server.gateway.failures import Failure
+from holdfast_server.gateway.wire import FAILED, NORMAL
 from holdfast_server.runtime.deadline import run_until
 
 log = logging.getLogger("holdfast.gateway")
 
 # What clients ask to be answered with, whatever else they offer.
 PROTOCOL: Final = "rivet"
-NORMAL: Final = 1000
-FAILED: Final = 1011
 TOO_LONG: Final = "message.incoming_too_long"
+# RFC 6455 has 125 bytes for the payload of a close frame, of which its code takes two.
+_REASON_BYTES: Final = 123
+# Of a message that nobody will read.
+_MESSAGE_BYTES: Final = 4096
 # How long a client may take to answer a close, and to take what comes before it.
 _CLOSE_S: Final = 2.0
 # More than any credit: nothing is sent on it.
@@ -38,39 +41,40 @@ _HELD: Final = 1 << 40
 Frame = bytes | str
 
 
-def offered(exchange: Exchange) -> list[str]:
-    """The subprotocols that a client offers."""
-    given = exchange.http.headers.getall("sec-websocket-protocol", [])
-    return [name for line in given for name in (part.strip() for part in line.split(",")) if name]
-
-
 class WebSocket(web.WebSocketResponse):
     """One WebSocket; one that is sent too much says so in the way that clients read."""
 
-    def __init__(self, exchange: Exchange) -> None:
-        limits, names = exchange.limits, offered(exchange)
+    def __init__(self, exchange: Exchange, message_bytes_max: int, *, raw: bool = False) -> None:
+        """`raw` is for one that no RivetKit client has to understand."""
+        names = [part.strip() for line in exchange.offered for part in line.split(",")]
         # A client that offers some and is given none hangs up.
-        chosen = PROTOCOL if PROTOCOL in names else next(iter(names), None)
+        chosen = PROTOCOL if PROTOCOL in names else next(filter(None, names), None)
         super().__init__(
             protocols=() if chosen is None else (chosen,),
             timeout=_CLOSE_S,
-            heartbeat=limits.websocket_ping_s,
-            max_msg_size=limits.websocket_message_bytes_max,
+            heartbeat=exchange.limits.websocket_ping_s,
+            max_msg_size=message_bytes_max,
             # Memory for each that is open, and messages that hold more than they seem to.
             compress=False,
         )
         self._ray = exchange.ray
+        self._raw = raw
         self.headers.update(exchange.answer_headers)
 
+    def prefer(self, protocol: str) -> None:
+        """Answer with this subprotocol, unless the client offers ours."""
+        if PROTOCOL not in self._protocols:
+            self._protocols = (protocol,)
+
     async def close(self, *, code: int = NORMAL, message: bytes = b"", drain: bool = True) -> bool:
-        if code == WSCloseCode.MESSAGE_TOO_BIG:
+        if code == WSCloseCode.MESSAGE_TOO_BIG and not self._raw:
             code, message = FAILED, f"{TOO_LONG}#{self._ray}".encode()
         return await super().close(code=code, message=message, drain=drain)
 
 
-async def accept(exchange: Exchange) -> WebSocket:
+async def accept(exchange: Exchange, message_bytes_max: int = _MESSAGE_BYTES) -> WebSocket:
     """The WebSocket that a request asks for; REQUEST_INVALID when it does so wrongly."""
-    socket = WebSocket(exchange)
+    socket = WebSocket(exchange, message_bytes_max)
     try:
         await socket.prepare(exchange.http)
     except web.HTTPBadRequest as error:
@@ -86,7 +90,7 @@ async def reject(
     with suppress(ConnectionError):
         if first is not None:
             await _send(socket, first)
-        await socket.close(code=FAILED, message=fitting(failure.close_reason(exchange.ray)))
+        await socket.close(code=FAILED, message=failure.close_reason(exchange.ray).encode())
     return socket
 
 
@@ -95,8 +99,8 @@ def _send(socket: WebSocket, frame: Frame) -> Coroutine[Any, Any, None]:
 
 
 def fitting(reason: str) -> bytes:
-    """A reason as far as a close frame has room for it."""
-    data = reason.encode("utf-8", "replace")[:REASON_BYTES]
+    """An actor's own reason as far as a close frame has room for it."""
+    data = reason.encode("utf-8", "replace")[:_REASON_BYTES]
     return data.decode("utf-8", "ignore").encode()
 
 

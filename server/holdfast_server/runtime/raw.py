@@ -76,7 +76,7 @@ class Raw:
 
     def admit(self) -> None:
         """SERVER_OVERLOADED if no further socket may be opened."""
-        limit = self._node.limits.raw_websockets_max
+        limit = self._node.limits.websockets_max
         if self._open >= limit:
             raise HoldfastError(
                 errors.SERVER_OVERLOADED,

@@ -58,7 +58,7 @@ def call_of(
 
 async def serve_request(node: Node, call: Call, head: RequestHead, exchange: Exchange) -> None:
     """Answer a request; raises HoldfastError for what is no answer of the handler."""
-    limit = node.limits.http_body_bytes_max
+    limit = node.limits.request_bytes_max
     if head.content_length is not None and head.content_length > limit:
         raise _too_long(head.content_length, limit)
     incoming = Incoming(node, head, exchange)
@@ -149,7 +149,7 @@ class Incoming:
         """Read a body that is known to be small."""
         length = self.head.content_length
         if self._whole is None and length is not None:
-            if length > self._node.limits.raw_request_buffer_bytes:
+            if length > self._node.limits.request_buffer_bytes:
                 return
             parts: list[bytes] = []
             while part := await self._receive():
@@ -170,7 +170,7 @@ class Incoming:
     async def _receive(self) -> bytes:
         data = await self._exchange.receive()
         self._read += len(data)
-        limit = self._node.limits.http_body_bytes_max
+        limit = self._node.limits.request_bytes_max
         if self._read > limit:
             raise _too_long(self._read, limit)
         return data
@@ -241,7 +241,7 @@ class Incoming:
         await self.course.between(wait, last=last)
 
     def _check_size(self, body: bytes) -> None:
-        limit = self._node.limits.raw_response_bytes_max
+        limit = self._node.limits.response_bytes_max
         if len(body) > limit:
             raise HoldfastError(
                 errors.MESSAGE_OUTGOING_TOO_LONG,

@@ -180,7 +180,7 @@ class SocketLink(Channel):
     def send(self, turn: Turn | None, message: str | bytes) -> None:
         """Send with the commit of `turn`, or, outside turns, now; to a closed socket
         nothing is sent."""
-        size, limit = size_of(message), self.node.limits.raw_websocket_message_bytes_max
+        size, limit = size_of(message), self.node.limits.websocket_message_bytes_max
         if size > limit:
             raise HoldfastError(
                 errors.MESSAGE_OUTGOING_TOO_LONG,

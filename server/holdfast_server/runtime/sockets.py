@@ -106,13 +106,13 @@ class Channel:
             while True:
                 message = await self._socket.receive()
                 size = size_of(message)
-                if size > limits.raw_websocket_message_bytes_max:
+                if size > limits.websocket_message_bytes_max:
                     self.close(CLOSE_TOO_BIG, "message.incoming_too_long", drop=True)
                     return
                 self._inbox.append(message)
                 self._inbox_bytes += size
                 self.notify()
-                while self._inbox_bytes > limits.raw_websocket_receive_bytes_max and not self.ended:
+                while self._inbox_bytes > limits.websocket_receive_bytes_max and not self.ended:
                     self._room = self.node.loop.create_future()
                     await self._room
         except SocketClosed as closed:
