@@ -22,9 +22,6 @@ setup-gateway: setup ## install the clients that tests/gateway runs, into build/
 	@sh tools/setup_gateway.sh
 
 # Not through `uv run`: a Ctrl-C must reach tools/run.py once.
-setup-gateway: setup ## install the clients that tests/gateway runs, into build/
-	@sh tools/setup_gateway.sh
-
 run: setup ## serve the chat example, talk to it, and leave the server running
 	@.venv/bin/python -m tools.run
 

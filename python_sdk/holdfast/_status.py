@@ -71,6 +71,9 @@ def _bare(name: str, text: str) -> tuple[str, str, str, str]:
         # Nobody here cancelled: a server with too long a backlog, or a proxy, cut it off.
         return "server", "unavailable", f"the call was cut off: {text}", "UNAVAILABLE"
     group, code = _BARE.get(name, ("rpc", name.lower()))
+    if name == "DEADLINE_EXCEEDED" and "Deadline Exceeded" in text:
+        # gRPC's own words, which tell which side saw it first.
+        text = "the deadline has passed"
     return group, code, text or code, name
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-from holdfast_server.failures import StartError
+from holdfast_server.process.failures import StartError
 
 from holdfast_server.app import Server
 from holdfast_server.config import Config, load
