@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from holdfast import payload
 from holdfast._actions import (
@@ -32,6 +32,7 @@ from holdfast.errors import HoldfastError
 from holdfast.events import DeliveredEvent, SlowReader
 
 if TYPE_CHECKING:
+    from holdfast._grpc import GrpcTransport
     from holdfast.actor_connection import ActorConnection
     from holdfast.client import BaseClient
 
@@ -353,9 +354,7 @@ class ActorHandle(Callee):
     def _feed(
         self, names: tuple[str, ...], start: int | None, slow_reader: SlowReader, sink: Sink
     ) -> Feed:
-        subscription = getattr(self._client.transport, "subscription", None)
-        if subscription is None:
-            raise HoldfastError("events of another actor cannot be read inside an actor")
+        subscription = cast("GrpcTransport", self._client.transport).subscription
         own = self._options.encoding
         request = Subscribe(
             namespace=self._client.namespace,

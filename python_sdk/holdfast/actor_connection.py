@@ -193,9 +193,7 @@ def connect(handle: ActorHandle, params: Any) -> ActorConnection[Any]:
     client = handle._client
     transport = client.transport
     if not hasattr(transport, "connection"):
-        raise HoldfastError(
-            "connections need a session: Client(..., session=True), outside of actors"
-        )
+        raise HoldfastError("connections need a session: Client(..., session=True)")
     options = handle._options
     encoding = client.encoding if options.encoding is None else options.encoding
     timeout = handle._timeout()

@@ -77,7 +77,27 @@ class Lobby(Actor[Talk, Guest]):
         return c.state.left
 
 
-registry = setup(use={"lobby": Lobby})
+class Follower(Actor[Talk]):
+    """Is connected to a lobby as long as it is awake."""
+
+    state = Talk
+
+    async def run(self, c: Context) -> None:
+        async with c.client.get_or_create(Lobby, c.key).connect({"name": "follower"}) as conn:
+            async for event in conn.events("said", "rung"):
+                async with c.turn():
+                    c.state.lines.append(f"{event.name} {event.args[-1]}")
+
+    @action(read_only=True)
+    def lines(self, c: Context) -> list[str]:
+        return c.state.lines
+
+    @action
+    async def nap(self, c: Context) -> None:
+        c.sleep()
+
+
+registry = setup(use={"lobby": Lobby, "follower": Follower})
 
 
 def lobby(h: Harness) -> Lobby:
@@ -228,3 +248,18 @@ def test_in_plain_functions() -> None:
             assert heard == ["hello"]
             assert list(ada.count(2)) == [0, 1]
         assert len(room.left()) == 1
+
+
+async def test_an_actor_that_is_connected_to_another() -> None:
+    async with harness(registry, start=START) as h:
+        follower = h.client.get_or_create(Follower, ["a"])
+        assert await follower.lines() == []
+        await h.advance(seconds=5)
+        await lobby(h).say("hello")
+        await lobby(h).remind(1)
+        await h.advance(days=2)
+        assert await follower.lines() == ["said hello", "rung 2026-03-02 12:00:05+00:00"]
+        assert await lobby(h).left() == []
+        await follower.nap()
+        await h.advance(seconds=10)
+        assert await lobby(h).left() == ["follower 12:00:06"]

@@ -154,3 +154,7 @@ class Connect:
     received: int = 0
     deadline: float | None = None
     trace: TraceContext = field(default=NO_TRACE)
+    # The turn (opaque to the core) that waits for it, and the activation whose code asks, as
+    # in a Call.
+    origin: object | None = field(default=None, repr=False)
+    caller: object | None = field(default=None, repr=False)

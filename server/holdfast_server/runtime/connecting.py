@@ -52,6 +52,8 @@ def call_of_connect(request: Connect) -> Call:
         params=request.params,
         deadline=request.deadline,
         trace=request.trace,
+        origin=request.origin,
+        caller=request.caller,
     )
 
 
@@ -135,11 +137,12 @@ async def _open(activation: Activation, call: Call, link: NodeLink) -> None:
     conn = link.conn
     assert conn is not None
     turn = make_connect_turn(activation, CONNECT, call.deadline, call.trace)
+    origin = origin_of(call)
     try:
-        async with activation.holding(turn, None):
+        async with activation.holding(turn, origin):
             if activation.actor_id != link.actor_id:
                 raise HoldfastError(errors.ACTOR_DESTROYED)
-            await activation.ensure_started(turn, None, create=False)
+            await activation.ensure_started(turn, origin, create=False)
             turn.begin(activation.instance, activation.actor_id)
             _check_room(activation)
             durable = await _run_open(activation, turn, conn)

@@ -106,7 +106,7 @@ class LocalHost:
 
     def open_event_stream(self) -> LocalEventStream:
         # What ends the stream when the actor stops.
-        self._background  # noqa: B018
+        self.background  # noqa: B018
         return LocalEventStream(self._instance)
 
     def list_websockets(self) -> list[WebSocket]:
@@ -294,7 +294,7 @@ class LocalHost:
     def destroy(self) -> None:
         own = running_background()
         if own is not None and own.activation is self._instance.activation and not self.live_turn:
-            self._background.add(self._destroy(), Work.WAIT_UNTIL)
+            self.background.add(self._destroy(), Work.WAIT_UNTIL)
             return
         turn = self._turn()
         turn.check_change()
@@ -372,7 +372,8 @@ class LocalHost:
     # Sleep and background work
 
     @property
-    def _background(self) -> Background:
+    def background(self) -> Background:
+        """Where code of this actor goes on outside turns."""
         activation = self._instance.activation
         if activation.actor_id != self._instance.actor_id and activation.start is None:
             raise HoldfastError(errors.ACTOR_DESTROYED)
@@ -383,7 +384,7 @@ class LocalHost:
     @property
     @surfaced
     def abort_signal(self) -> AbortSignal:
-        return AbortSignal(self._background.aborted)
+        return AbortSignal(self.background.aborted)
 
     @surfaced
     def sleep(self) -> None:
@@ -417,7 +418,7 @@ class LocalHost:
                 raise sdk.HoldfastError(
                     f"c.{what} is for code on the loop; in an @action(thread=True) use c.wait"
                 )
-            return self._background
+            return self.background
         except BaseException:
             if asyncio.iscoroutine(awaitable):
                 awaitable.close()
