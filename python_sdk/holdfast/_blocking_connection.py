@@ -15,11 +15,12 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from types import TracebackType
-from typing import Any, Generic, Self, overload
+from typing import Any, Final, Generic, Self, overload
 
 from typing_extensions import ParamSpec, TypeVar
 
@@ -27,6 +28,9 @@ from holdfast._background import Runner
 from holdfast.actor import Action
 from holdfast.actor_connection import ActorConnection, Status
 from holdfast.events import DeliveredEvent, SlowReader
+
+# How long the end of a connection waits for the functions that hear of it.
+CLOSE_S: Final = 5.0
 
 A = TypeVar("A", default=Any)
 P = ParamSpec("P")
@@ -37,7 +41,17 @@ class Threaded:
     """Functions that are called on one thread instead of on the event loop."""
 
     def __init__(self) -> None:
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="holdfast-listener")
+        self._thread = ThreadPoolExecutor(
+            1, thread_name_prefix="holdfast-listener", initializer=self._started
+        )
+        self._ident: int | None = None
+
+    def _started(self) -> None:
+        self._ident = threading.get_ident()
+
+    def is_current(self) -> bool:
+        """Whether the calling code is a listener."""
+        return self._ident == threading.get_ident()
 
     def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
         if not callable(function):
@@ -88,7 +102,7 @@ class Connection(Generic[A]):
     def close(self) -> None:
         """Disconnect; does nothing again."""
         self._runner.run(self._connection.close())
-        self._threaded.stop()
+        self._stop()
 
     def on(
         self,
@@ -197,7 +211,12 @@ class Connection(Generic[A]):
             if not self._runner.closed:
                 self._runner.run(self._connection.__aexit__(exc_type, exc, traceback))
         finally:
-            self._threaded.stop()
+            self._stop()
+
+    def _stop(self) -> None:
+        if not self._runner.closed and not self._threaded.is_current():
+            self._runner.run(_quiet(self._connection))
+        self._threaded.stop()
 
     def __repr__(self) -> str:
         return repr(self._connection)
@@ -252,6 +271,14 @@ def make_connection(runner: Runner, connect: Callable[[Any], Any], params: Any) 
         return connect(params)
 
     return Connection(runner, runner.run(make()), Threaded())
+
+
+async def _quiet(connection: ActorConnection[Any]) -> None:
+    try:
+        async with asyncio.timeout(CLOSE_S):
+            await connection._core.quiet()
+    except TimeoutError:
+        pass
 
 
 async def _enter(connection: ActorConnection[Any]) -> None:

@@ -134,6 +134,11 @@ class ConnectionCore:
             self.told = True
             raise self._closed_error()
 
+    async def quiet(self) -> None:
+        """Wait, after `close`, until whoever hears of the connection has heard of its end."""
+        for listeners in (self.on_status, self.on_open, self.on_error, self.on_close):
+            await listeners.settled()
+
     def on(
         self, name: str, function: Function, slow_reader: str, *, once: bool = False
     ) -> Callable[[], None]:

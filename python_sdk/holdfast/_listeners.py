@@ -21,7 +21,7 @@ Function = Callable[..., Any]
 class Listener:
     """One registration of one function."""
 
-    __slots__ = ("_errors", "_function", "_once", "_task", "_waiting", "gone", "remove")
+    __slots__ = ("_errors", "_function", "_once", "_waiting", "gone", "remove", "task")
 
     def __init__(
         self, function: Function, errors: Callable[[Exception], None], *, once: bool = False
@@ -32,7 +32,8 @@ class Listener:
         self._errors = errors
         self._once = once
         self._waiting: deque[tuple[tuple[Any, ...], Callable[[], None]]] = deque()
-        self._task: asyncio.Task[None] | None = None
+        # What an `async` function does now; None while it does nothing.
+        self.task: asyncio.Task[None] | None = None
         self.gone: bool = False
         self.remove: Callable[[], None] = lambda: None
 
@@ -43,14 +44,14 @@ class Listener:
             return
         if self._once:
             self.remove()
-        if self._task is not None:
+        if self.task is not None:
             self._waiting.append((args, done))
             return
         outcome = self._call(args)
         if outcome is None:
             done()
         else:
-            self._task = asyncio.get_running_loop().create_task(self._finish(outcome, done))
+            self.task = asyncio.get_running_loop().create_task(self._finish(outcome, done))
 
     def _call(self, args: tuple[Any, ...]) -> Any:
         try:
@@ -74,7 +75,7 @@ class Listener:
                 args, done = self._waiting.popleft()
                 outcome = None if self.gone and not self._once else self._call(args)
         finally:
-            self._task = None
+            self.task = None
 
 
 class Listeners:
@@ -105,6 +106,11 @@ class Listeners:
         listener.remove = remove
         self._found[listener] = None
         return remove
+
+    async def settled(self) -> None:
+        """Wait until those that are called now have come to their end."""
+        while busy := [each.task for each in self._found if each.task is not None]:
+            await asyncio.wait(busy)
 
     def call(self, *args: Any, done: Callable[[], None] = lambda: None) -> None:
         """Call them all; `done` when the last has handled it."""

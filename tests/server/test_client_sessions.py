@@ -12,11 +12,12 @@ import pytest
 
 from holdfast import ActorError, Client, EncodeError, setup
 from holdfast_server.app import Server
+from holdfast_server.core.ids import Address, scope_of
 from holdfast_server.store.memory import MemoryStore
 from tests.server.client_actors import Gate, Witness, gates
 from tests.server.conftest import Start
 from tests.server.live_actors import Ledger
-from tests.server.probe import sessions_of
+from tests.server.probe import sessions_of, until
 from tests.server.restartable import server_process
 from tests.server.sessionless import SESSIONS, sessionless
 
@@ -103,6 +104,8 @@ CASES: dict[str, Case] = {
 class Waiting:
     """Cases about a call that waits at a gate."""
 
+    server: Server
+
     def __init__(self) -> None:
         self.gate = gates["a"] = Gate()
 
@@ -149,6 +152,10 @@ class Waiting:
         first = asyncio.create_task(self.witness(client).hold("x"))
         await self.gate.entered.wait()
         second = asyncio.create_task(self.witness(client).write("y"))
+        scope = scope_of(Address(client.namespace, "witness", ("a",)))
+        found = self.server.node.catalog.find_scope(scope)
+        assert found is not None
+        await until(lambda: found.mailbox.waiting)
         # Tried again until its deadline, since a full mailbox passes.
         third = await outcome(self.witness(client, timeout=0.3).write("z"))
         self.gate.open.set()
@@ -184,6 +191,7 @@ async def sizes(client: Client, *counts: int) -> Any:
 @pytest.fixture
 async def server(start: Start) -> Server:
     found, _ = await start(registry, store=MemoryStore(), namespaces=",".join(KINDS))
+    Waiting.server = found
     return found
 
 

@@ -60,3 +60,32 @@ def test_a_refusal_and_a_gap_are_raised() -> None:
         events = room.events(from_sequence=1)
         with pytest.raises(EventsTrimmed):
             next(events)
+
+
+def test_the_end_of_a_block_waits_until_listeners_have_heard_of_it() -> None:
+    with running_in_thread(Sessions) as (_, address), blocking.Client(address) as client:
+        said: list[str] = []
+        busy, go_on = threading.Event(), threading.Event()
+
+        def hold(text: str) -> None:
+            busy.set()
+            assert go_on.wait(10)
+            said.append(text)
+
+        connection = client.get("room", "one").connect()
+        connection.on_status_change(said.append)
+        connection.on_close(lambda: said.append("CLOSE"))
+        connection.on("message", hold)
+        with connection as conn:
+            conn.emit("message", "hello")
+            assert busy.wait(10)
+            threading.Timer(0.05, go_on.set).start()
+        assert said == ["connecting", "connected", "hello", "closed", "CLOSE"]
+
+        # From within a listener it does not wait for itself.
+        other = client.get("room", "one").connect()
+        over = threading.Event()
+        other.on("bye", lambda: (other.close(), over.set()))
+        with other as conn:
+            conn.emit("bye")
+            assert over.wait(4)
