@@ -9,11 +9,11 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-from holdfast_server.process.failures import StartError
 
 from holdfast_server.app import Server
 from holdfast_server.config import Config, load
 from holdfast_server.gateway.gateway import Gateway
+from holdfast_server.process.failures import StartError
 from holdfast_server.store.memory import MemoryStore
 from tests.gateway.actors import registry
 from tests.gateway.browser import Browser, Talk, answer_to, get_or_create

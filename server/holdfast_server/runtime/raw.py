@@ -31,6 +31,10 @@ class OpenSocket(Protocol):
         """Its actor goes to sleep."""
         ...
 
+    def retire(self) -> None:
+        """on_sleep is over, in which its actor may have spoken to it."""
+        ...
+
     def lose(self) -> None:
         """Its actor's memory is not true any more."""
         ...
@@ -115,6 +119,11 @@ class Raw:
         for stream in list(self._streams.get(actor_id, ())):
             if stream.pushed:
                 stream.cut()
+
+    def retire(self, activation: Activation) -> None:
+        """An activation that goes to sleep has run on_sleep: what does not outlive it ends."""
+        for socket in list(self._sockets.get(activation.actor_id, ())):
+            socket.retire()
 
     def end_actor(self, actor_id: bytes) -> None:
         """The actor has been destroyed."""

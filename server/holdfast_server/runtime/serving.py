@@ -269,14 +269,16 @@ class SocketLink(Channel):
     # Sleep
 
     def stop(self) -> None:
-        """The actor goes to sleep: a hibernating handler ends where it waits, and any
-        other is told that the socket is closed."""
+        """The actor goes to sleep: a hibernating handler ends where it waits."""
+        self._sleeps = self._hibernates
+        if self._sleeps and self._outside:
+            self._hibernate()
+
+    def retire(self) -> None:
+        """on_sleep is over: a socket that does not hibernate is closed, which its handler
+        is told."""
         if not self._hibernates:
             self.go_away()
-            return
-        self._sleeps = True
-        if self._outside:
-            self._hibernate()
 
     def _hibernate(self) -> None:
         """The handler, which waits and holds no turn, ends; see `_cancelled`."""

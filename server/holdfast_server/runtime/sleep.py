@@ -1,11 +1,11 @@
 """Puts actors to sleep that have something to do before they leave memory.
 
 The abort signal is set; on_sleep runs as a turn, behind the turns that wait
-already; background work has `sleep_grace_s` to end and is cancelled then; a last
-exclusive turn makes sure that nobody else has the actor, which leaves memory.
-Calls that come meanwhile wait, and wake it anew. Calls of the actor's own
-background code are let in, since the sleep may be waiting for that code; once
-the actor has left memory they are refused.
+already; WebSockets that do not hibernate are closed; background work has
+`sleep_grace_s` to end and is cancelled then; a last exclusive turn makes sure that
+nobody else has the actor, which leaves memory. Calls that come meanwhile wait, and
+wake it anew. Calls of the actor's own background code are let in, since the sleep
+may be waiting for that code; once the actor has left memory they are refused.
 """
 
 from __future__ import annotations
@@ -175,6 +175,7 @@ class Sleeper:
             ended = True
             if activation.info.has_on_sleep:
                 until, ended = await self._on_sleep(activation, background)
+            self._node.raw.retire(activation)
             timer.cancel()
             ended = await background.drain(until) and ended
             if ended and background.state is State.SLEEPING:
