@@ -68,9 +68,11 @@ def measure(size: Size = FULL) -> Result:
     pending, empty = Cost(), Cost()
     with contextlib.ExitStack() as stack:
         directory = stack.enter_context(data_directory())
+        # Small buffers would have RocksDB hold up who writes so much.
+        with holdfast_server(directory / "full") as filled:
+            _fill(filled, size)
         full = stack.enter_context(holdfast_server(directory / "full", *_LOW))
         bare = stack.enter_context(holdfast_server(directory / "empty", *_LOW))
-        _fill(full, size)
         for _ in range(size.rounds):
             _start(full, size, pending)
             _start(bare, size, empty)

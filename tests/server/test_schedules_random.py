@@ -25,6 +25,8 @@ from tests.server.virtual import World, run
 SEEDS = int(os.environ.get("HOLDFAST_TIMER_SEEDS", "12"))
 STEPS = 80
 ACTORS = ("a", "b", "c")
+# Seconds between the times of a job, and the cron expression of one that has one.
+CADENCES = ((5, ""), (7, ""), (30, ""), (60, "* * * * *"), (120, "*/2 * * * *"))
 UNKNOWN = (errors.COMMIT_UNKNOWN, errors.STORE_UNAVAILABLE)
 
 
@@ -74,6 +76,8 @@ class Driver:
         # many to be counted in a history, so that not every seed jumps so far.
         self._jumps = rng.choice(((0, 0, 40, -40), (0, 100, -100), (0, 86_400, -86_400)))
         self._furthest_s = 0
+        # Where nothing dies, nothing is taken up anew that was lost before.
+        self._deaths = rng.choice((1, 1, 0))
 
     async def step(self) -> None:
         choice = self.rng.choices(
@@ -88,7 +92,7 @@ class Driver:
                 self.jump,
                 self.sleep_through,
             ),
-            (30, 10, 6, 2, 30, 6, 8, 6, 3),
+            (30, 10, 6, 2, 30, 6 * self._deaths, 8 * self._deaths, 6, 3 * self._deaths),
         )[0]
         await choice()
 
@@ -142,7 +146,8 @@ class Driver:
 
     async def set_job(self) -> None:
         self._count += 1
-        job = Job(self.rng.choice(ACTORS), f"job-{self._count}", self.rng.choice((5, 7, 30)), True)
+        interval, expression = self.rng.choice(CADENCES)
+        job = Job(self.rng.choice(ACTORS), f"job-{self._count}", interval, True)
         options: dict[str, Any] = {
             "missed": self.rng.choice(("run_once", "skip", "run_all")),
             "missed_max": self.rng.randint(1, 5),
@@ -155,7 +160,9 @@ class Driver:
         self.model.jobs.append(job)
         try:
             await self.world.call(
-                "every", job.name, job.interval, act, [job.name], options, key=job.actor
+                "cron" if expression else "every",
+                *(job.name, expression or interval, act, [job.name], options),
+                key=job.actor,
             )
         except HoldfastError as error:
             self.check_unknown(error)

@@ -123,7 +123,15 @@ class Agenda:
 
     def find(self, rest: bytes) -> records.ScheduleRecord | None:
         """A schedule by the rest of its key."""
-        below = self._below(rest)
+        return self._above(rest, self.stored(rest))
+
+    def _above(
+        self, rest: bytes, stored: records.ScheduleRecord | None
+    ) -> records.ScheduleRecord | None:
+        """A schedule with what this turn makes of it."""
+        below = stored
+        if self.fire is not None and self.fire.rest == rest and stored is not None:
+            below = self.fire.consumed(stored)
         change = self._changes.get(rest)
         if change is None:
             return below
@@ -142,13 +150,6 @@ class Agenda:
         key = keys.schedule_key(self.actor_id, rest)
         row = self._rows.read(key)
         return None if row is None else decode(records.ScheduleRecord, key, row)
-
-    def _below(self, rest: bytes) -> records.ScheduleRecord | None:
-        """What this turn's own changes lie above."""
-        stored = self.stored(rest)
-        if self.fire is None or self.fire.rest != rest or stored is None:
-            return stored
-        return self.fire.consumed(stored)
 
     def _stored_rests(self) -> list[bytes]:
         start = keys.schedule_key(self.actor_id)
@@ -169,7 +170,8 @@ class Agenda:
     def add(self, record: records.ScheduleRecord, *, checked: bool = True) -> None:
         """A new one-shot. `checked`: refuse it where there is no room, which reads the
         store; else that is found by `take`."""
-        self._change(rest_of(record), Change(record, False), checked)
+        # Its number is no other's.
+        self._change(rest_of(record), Change(record, False), checked, fresh=True)
 
     def set(self, record: records.ScheduleRecord, *, checked: bool = True) -> None:
         """A recurring one, new or set again under its name."""
@@ -193,16 +195,16 @@ class Agenda:
         """An entry of the actor's KV expires then."""
         self._sweep_ms = min(self._sweep_ms or due_ms, due_ms)
 
-    def _change(self, rest: bytes, change: Change, checked: bool) -> None:
+    def _change(self, rest: bytes, change: Change, checked: bool, *, fresh: bool = False) -> None:
         if checked:
-            before, after = self.find(rest), change.record
+            before, after = None if fresh else self.find(rest), change.record
             more = (after is not None) - (before is not None)
             history = _history_of(after) - _history_of(before)
             if more > 0 or history > 0:
-                summed = self._summed()
-                summed.schedules = max(summed.schedules + self._more[0] + more, 0)
-                summed.history = max(summed.history + self._more[1] + history, 0)
-                self._check(summed)
+                stored, summed = self._summed(), records.AgendaRecord()
+                summed.schedules = max(stored.schedules + self._more[0] + more, 0)
+                summed.history = max(stored.history + self._more[1] + history, 0)
+                self._check(stored, summed)
             self._more = self._more[0] + more, self._more[1] + history
         self._changes[rest] = change
 
@@ -216,16 +218,18 @@ class Agenda:
             touched[self.fire.rest] = None
         if not touched and not self._sweep_ms:
             return
-        summed = self._summed()
+        stored, summed = self._summed(), records.AgendaRecord()
+        summed.CopyFrom(stored)
         for rest in touched:
-            before, after = self.stored(rest), self.find(rest)
+            before = self.stored(rest)
+            after = self._above(rest, before)
             if self.fire is not None and rest == self.fire.rest:
                 self.fire.check(before)
             summed.schedules += (after is not None) - (before is not None)
             summed.history += _history_of(after) - _history_of(before)
             self._write(batch, rest, before, after)
         if touched:
-            self._check(summed)
+            self._check(stored, summed)
         earlier = self._sweep_ms and not 0 < summed.sweep_due_ms <= self._sweep_ms
         if not touched and not earlier:
             return
@@ -278,8 +282,8 @@ class Agenda:
         row = self._rows.read(key)
         return records.AgendaRecord() if row is None else decode(records.AgendaRecord, key, row)
 
-    def _check(self, summed: records.AgendaRecord) -> None:
-        limits, before = self._limits, self._summed()
+    def _check(self, before: records.AgendaRecord, summed: records.AgendaRecord) -> None:
+        limits = self._limits
         if summed.schedules > max(limits.schedules_max, before.schedules):
             raise HoldfastError(
                 errors.MAX_SCHEDULES_EXCEEDED,

@@ -52,6 +52,7 @@ class Fire:
         "epoch",
         "record",
         "rest",
+        "shown",
         "started",
     )
 
@@ -75,6 +76,8 @@ class Fire:
         self.ended_ms = 0
         # Whether a commit in the middle of the turn has consumed the schedule.
         self.started = False
+        # What a runner shows of it to the action, once it has been asked.
+        self.shown: object = None
         self._moved: Moved | None = None
         # Whether the schedule was there to have a history.
         self._runs = False

@@ -55,17 +55,20 @@ class LocalSchedules:
         fire = None if turn is None else turn.fire
         if fire is None:
             return None
-        record = fire.record
-        return Fire(
-            fire.fire_id,
-            format_schedule_id(fire.actor_id, record.number),
-            record.name or None,
-            _kind(record),
-            _time(fire.tick_ms),
-            _time(fire.began_ms),
-            fire.attempt,
-            fire.decision.missed,
-        )
+        shown = fire.shown
+        if not isinstance(shown, Fire):
+            record = fire.record
+            shown = fire.shown = Fire(
+                fire.fire_id,
+                format_schedule_id(fire.actor_id, record.number),
+                record.name or None,
+                _kind(record),
+                _time(fire.tick_ms),
+                _time(fire.began_ms),
+                fire.attempt,
+                fire.decision.missed,
+            )
+        return shown
 
     # Making
 
