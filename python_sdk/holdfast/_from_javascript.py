@@ -87,8 +87,11 @@ def loads(data: bytes, *, marked: bool = False, depth_max: int = DEPTH_MAX) -> A
 
 
 def read(item: Any) -> Any:
-    """The tree of something in what `decode` gave; UNDEFINED for `undefined` itself."""
-    return _Reading(False).value(item)
+    """The tree of something in what `decode` gave; UNDEFINED for `undefined` itself.
+
+    The items of a Set are SetItems here, so that they can be told from an array.
+    """
+    return _Reading(False, sets=True).value(item)
 
 
 def decode(data: bytes, depth_max: int) -> Any:
@@ -123,10 +126,11 @@ def settle(value: Any) -> Any:
 class _Reading:
     """Turns CBOR's items into values."""
 
-    __slots__ = ("_integer_max", "_marked")
+    __slots__ = ("_integer_max", "_marked", "_sets")
 
-    def __init__(self, marked: bool) -> None:
+    def __init__(self, marked: bool, *, sets: bool = False) -> None:
         self._marked = marked
+        self._sets = sets or marked
         self._integer_max = NUMBER_MAX if marked else _DIGITS_MAX
 
     def value(self, item: Any) -> Any:
@@ -198,7 +202,7 @@ class _Reading:
             return BigInt(number) if self._marked and abs(number) <= NUMBER_MAX else number
         if tag == TAG_SET and isinstance(item, (list, tuple)):
             items = self.array(item)
-            return SetItems(items) if self._marked else items
+            return SetItems(items) if self._sets else items
         if tag == TAG_MAP and isinstance(item, Mapping):
             entries = self.entries(item)
             return MapItems(entries) if self._marked else entries
@@ -266,6 +270,7 @@ __all__ = [
     "TAG_MAP",
     "TAG_NEGATIVE_BIGNUM",
     "TAG_SET",
+    "TAG_TEXT_DATE",
     "UINT32_MAX",
     "UNDEFINED",
     "MapItems",

@@ -31,6 +31,7 @@ from holdfast._from_javascript import (
     TAG_MAP,
     TAG_NEGATIVE_BIGNUM,
     TAG_SET,
+    TAG_TEXT_DATE,
     UINT32_MAX,
     MapItems,
     SetItems,
@@ -43,6 +44,7 @@ _PLAIN_DEPTH_MAX: Final = 32
 _DEPTH_MAX: Final = 150
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _SECOND: Final = timedelta(seconds=1)
+_MICROSECOND: Final = timedelta(microseconds=1)
 _TEXT: Final = (date, time, timedelta, UUID)
 _BINARY: Final = (bytes, bytearray, memoryview)
 _KEPT: Final = (*_BINARY, datetime, Decimal)
@@ -164,8 +166,12 @@ class _Writing:
         if kind is str or kind is bool or kind is bytes:
             return key
         if isinstance(key, int):
-            return self._integer(int(key))
-        if isinstance(key, float) and math.isfinite(key):
+            # Readers take no key of more than 64 bits, so it is text as in other encodings.
+            small = -(2**63) <= key < 2**64
+            return self._integer(int(key)) if small else str(int(key))
+        if isinstance(key, float):
+            if not math.isfinite(key):
+                raise Refused(f"a non-finite number ({key}) cannot be encoded")
             return float(key)
         if isinstance(key, (str, datetime, Decimal, *_TEXT)):
             return msgspec.to_builtins(key) if kind is not str else key
@@ -195,8 +201,13 @@ class _Writing:
             raise Refused("a datetime without a zone cannot be encoded")
         since = value - _EPOCH
         whole, rest = divmod(since, _SECOND)
-        whole_ok = not rest and 0 <= whole <= UINT32_MAX
-        return self._tag(TAG_DATE, whole if whole_ok else since / _SECOND)
+        if not rest and 0 <= whole <= UINT32_MAX:
+            return self._tag(TAG_DATE, whole)
+        seconds = since / _SECOND
+        if round(seconds * 1_000_000) == since // _MICROSECOND:
+            return self._tag(TAG_DATE, seconds)
+        # Centuries away a float has no room for microseconds.
+        return self._tag(TAG_TEXT_DATE, msgspec.to_builtins(value))
 
     def _parts(self, value: Any) -> Any:
         """What a value of a class of its own consists of."""

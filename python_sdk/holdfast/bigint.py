@@ -18,5 +18,8 @@ class BigInt(int):
     def __repr__(self) -> str:
         return f"BigInt({int(self)})"
 
+    def __str__(self) -> str:
+        return str(int(self))
+
 
 __all__ = ["BigInt"]

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from holdfast import Actor, Context, Event, UserError, action, setup
+from holdfast import Actor, BigInt, Context, Event, UserError, action, setup
 from tests.server.stage import stage
 
 
@@ -106,6 +106,12 @@ class Room(Actor[Log]):
         told = ["before"]
         c.broadcast("said", told)
         told.append("after")
+
+    @action
+    async def mark(self, c: Context[Log]) -> list[Any]:
+        told = [BigInt(5), {7}, 2**70]
+        c.broadcast("marked", *told)
+        return told
 
     @action
     async def big(self, c: Context[Log], size: int) -> None:

@@ -173,6 +173,31 @@ async def test_each_reader_has_its_own_encoding(wire: Wire, encoding: int) -> No
     assert await as_json.take(1) == [(1, "said", ["a"])]
 
 
+@pytest.mark.parametrize(
+    ("encoding", "data"),
+    [
+        (1, b'[5,[7],"1180591620717411303424"]'),
+        (2, b"\x93\x05\x91\x07\xb61180591620717411303424"),
+        (3, b"\x83\x05\x81\x07\xc2I\x40" + bytes(8)),
+    ],
+)
+async def test_what_only_javascript_tells_apart_is_plain_to_others(
+    wire: Wire, encoding: int, data: bytes
+) -> None:
+    reader = await listen(wire, ROOM, accept_encoding=encoding)
+    answer = await wire.invoke(ROOM, "mark", accept_encoding=encoding)
+    assert answer.result.data == data
+    stored = await listen(wire, ROOM, accept_encoding=encoding, from_sequence=1)
+    live, replayed = await reader.next(), await stored.next()
+    assert live.args == replayed.args
+    assert (live.args.encoding, live.args.data) == (encoding, data)
+
+
+async def test_the_encoding_of_javascript_is_none_that_clients_may_ask_for(wire: Wire) -> None:
+    refused = await wire_refusal(wire.invoke(ROOM, "mark", accept_encoding=64))
+    assert refused.reason == "ENCODING_INVALID"
+
+
 async def test_duplicate_subscriptions_get_everything_each(wire: Wire) -> None:
     readers = [await listen(wire, ROOM) for _ in range(3)]
     await wire.invoke(ROOM, "say", "a")

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, reveal_type
 
-from holdfast import Actor, Event, UserError, action, setup
+from holdfast import Actor, BigInt, Event, UserError, action, setup
 
 if TYPE_CHECKING:
     from holdfast import Connection, Context
@@ -70,6 +70,7 @@ class ChatRoom(Actor[Room]):
         other = c.client.get_or_create(Stats, [c.key[0]])
         reveal_type(other)  # Stats
         reveal_type(await other.add(1))  # float
+        reveal_type(await other.exact(BigInt(1)))  # BigInt
         c.send(Stats, ["a"], "add", 1)
         if not text:
             raise UserError("empty", code="empty", metadata={"text": text})
@@ -100,6 +101,12 @@ class Stats(Actor):
     @action(interleave=True)
     async def add(self, c: Context, by: int) -> float:
         return 1.0
+
+    @action
+    async def exact(self, c: Context, amount: BigInt) -> BigInt:
+        reveal_type(amount + 1)  # int
+        c.broadcast("exact", BigInt(7))
+        return BigInt(amount + 1)
 
 
 class Vip(ChatRoom):

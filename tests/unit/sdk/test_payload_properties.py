@@ -21,7 +21,7 @@ from holdfast.errors import DecodeError, EncodeError
 from holdfast.payload import Encoding, decode, encode
 from holdfast.registry import ActorType
 
-TEXTUAL = [Encoding.JSON, Encoding.MSGPACK, Encoding.CBOR]
+TEXTUAL = [Encoding.JSON, Encoding.MSGPACK, Encoding.CBOR, Encoding.JAVASCRIPT]
 encodings = st.sampled_from(TEXTUAL)
 # How long an example takes says nothing about the code on a busy machine.
 relaxed = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])

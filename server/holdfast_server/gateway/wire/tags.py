@@ -18,11 +18,10 @@ from typing import Any, Final
 
 import msgspec
 
-from holdfast._encoding import NUMBER_MAX
+from holdfast._encoding import NUMBER_MAX, Refused
 from holdfast._from_javascript import UNDEFINED, MapItems, SetItems, settle
 from holdfast._walk import step
 from holdfast.bigint import BigInt
-from holdfast_server.gateway.wire.errors import WireError
 
 BIGINT: Final = "$BigInt"
 BYTES: Final = "$Uint8Array"
@@ -39,59 +38,88 @@ def looks_like_tag(items: list[Any]) -> bool:
     return len(items) == 2 and type(items[0]) is str and items[0][:1] == "$"
 
 
-def revive(value: Any, field: str, depth: int, *, strict: bool = True) -> Any:
+def revive(value: Any, depth: int, *, strict: bool = True) -> Any:
     """The value that a tree with tags stands for; UNDEFINED for `undefined` itself.
 
-    `field` is where the tree stands, `depth` how deep it may be nested. Raises WireError,
-    where `strict` also for a tag that is none: else it is an array.
+    `depth` is how deep it may be nested. Raises Refused, where `strict` also for a tag that
+    is none: else it is an array.
     """
     kind = type(value)
-    if kind is not list and kind is not dict:
-        return value
-    if depth <= 0:
-        raise WireError("nested too deeply", field=field[:100])
-
-    def inner(item: Any, place: str) -> Any:
-        return revive(item, field + place, depth - 1, strict=strict)
-
-    if kind is dict:
-        revived = ((key, inner(item, step(key))) for key, item in value.items())
-        return {key: item for key, item in revived if item is not UNDEFINED}
-    if looks_like_tag(value):
-        tag, held = value
-        if tag == SET and type(held) is list:
-            return [settle(inner(item, f"[{index}]")) for index, item in enumerate(held)]
-        if tag.startswith("$$"):
-            return [tag[1:], settle(inner(held, "[1]"))]
-        if tag in _LEAVES:
-            return _LEAVES[tag](held, field)
-        if strict:
-            raise WireError(f"unknown tag {tag[:32]!r}", field=field)
-    return [settle(inner(item, f"[{index}]")) for index, item in enumerate(value)]
+    if kind is list:
+        if depth <= 0:
+            raise Refused("nested too deeply")
+        if looks_like_tag(value):
+            held = _revive_tag(value, depth, strict)
+            if held is not None:
+                return held[0]
+        return _revive_items(value, depth, strict)
+    if kind is dict or kind is SetItems:
+        if depth <= 0:
+            raise Refused("nested too deeply")
+        return (_revive_members if kind is dict else _revive_items)(value, depth, strict)
+    return value
 
 
-def _integer(value: Any, field: str) -> int:
+def _revive_items(items: list[Any], depth: int, strict: bool) -> list[Any]:
+    result = []
+    for index, item in enumerate(items):
+        try:
+            result.append(settle(revive(item, depth - 1, strict=strict)))
+        except Refused as refused:
+            refused.pieces.append(f"[{index}]")
+            raise
+    return result
+
+
+def _revive_members(members: dict[Any, Any], depth: int, strict: bool) -> dict[Any, Any]:
+    result = {}
+    for key, item in members.items():
+        try:
+            revived = revive(item, depth - 1, strict=strict)
+        except Refused as refused:
+            refused.pieces.append(step(key))
+            raise
+        if revived is not UNDEFINED:
+            result[key] = revived
+    return result
+
+
+def _revive_tag(items: list[Any], depth: int, strict: bool) -> tuple[Any] | None:
+    """The value of a tag; None where it is none and need not be one."""
+    name, held = items
+    if name == SET and type(held) is list:
+        return (_revive_items(held, depth, strict),)
+    if name.startswith("$$"):
+        return ([name[1:], settle(revive(held, depth - 1, strict=strict))],)
+    if name in _LEAVES:
+        return (_LEAVES[name](held),)
+    if strict:
+        raise Refused(f"unknown tag {name[:32]!r}")
+    return None
+
+
+def _integer(value: Any) -> int:
     if type(value) is int:
         return value
     if type(value) is str and _INTEGER.fullmatch(value):
         return int(value)
-    raise WireError(f"{BIGINT} holds a decimal number as text", field=field)
+    raise Refused(f"{BIGINT} holds a decimal number as text")
 
 
-def _bytes(value: Any, field: str) -> bytes:
+def _bytes(value: Any) -> bytes:
     if type(value) is str:
         try:
             return base64.b64decode(value, validate=True)
         except (binascii.Error, ValueError):
             pass
-    raise WireError("a tag of bytes holds base64", field=field)
+    raise Refused("a tag of bytes holds base64")
 
 
-def _undefined(value: Any, field: str) -> Any:
+def _undefined(_: Any) -> Any:
     return UNDEFINED
 
 
-_LEAVES: Final[Mapping[str, Callable[[Any, str], Any]]] = {
+_LEAVES: Final[Mapping[str, Callable[[Any], Any]]] = {
     BIGINT: _integer,
     BYTES: _bytes,
     BUFFER: _bytes,

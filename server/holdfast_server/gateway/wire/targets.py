@@ -16,6 +16,7 @@ from holdfast_server.gateway.wire.limits import WireLimits
 from holdfast_server.gateway.wire.queries import Parameter, split_query, unquote, unquote_form
 
 PREFIX: Final = "rvt-"
+_GATEWAY: Final = "/gateway/"
 _PARAMETERS: Final = frozenset(
     {
         "namespace", "method", "runner", "pool", "key", "input", "region", "crash-policy",
@@ -63,13 +64,10 @@ def parse_target(path: str, query: str, limits: WireLimits) -> Target | None:
 
     Raises WireError with `code` for `rvt-` parameters that do not fit.
     """
-    if "//" in path:
+    if "//" in path or not f"{path}/".startswith(_GATEWAY):
         return None
-    empty, first, *others = path.split("/", 3)
-    if empty or first != "gateway":
-        return None
-    segment = others[0] if others else ""
-    rest = "/" + (others[1] if len(others) > 1 else "")
+    segment, _, rest = path[len(_GATEWAY) :].partition("/")
+    rest = f"/{rest}"
     parameters = split_query(query)
     ours = [parameter for parameter in parameters if parameter.name.startswith(PREFIX)]
     if not ours:

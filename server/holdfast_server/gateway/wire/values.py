@@ -41,10 +41,8 @@ def arguments_in_json(data: bytes, field: str, limits: WireLimits) -> Value:
     """Arguments as JSON wrote them."""
     if data[:1] == b"[" and _JSON_TAG not in data:
         return Value(Encoding.JSON, data)
-    depth = limits.depth_max
-    return _packed_each(
-        parse_json(data, field), field, lambda item, place: revive(item, place, depth)
-    )
+    tree, depth = parse_json(data, field), limits.depth_max
+    return _packed_each(tree, field, lambda item: revive(item, depth))
 
 
 def arguments_in_cbor(data: bytes, field: str, tagged: bool, limits: WireLimits) -> Value:
@@ -60,16 +58,32 @@ def arguments_of_items(
     items: Any, field: str, limits: WireLimits, *, tagged: bool = False
 ) -> Value:
     """Arguments that were part of a frame of CBOR, as `parse_cbor` gave them."""
-    return _packed_each(
-        items, field, lambda item, place: item_value(item, place, limits, tagged=tagged)
-    )
+    depth = limits.depth_max
+    return _packed_each(items, field, (lambda item: revive(read(item), depth)) if tagged else read)
 
 
-def _packed_each(items: Any, field: str, take: Callable[[Any, str], Any]) -> Value:
+def _packed_each(items: Any, field: str, take: Callable[[Any], Any]) -> Value:
     # An array of arguments that looks like a tag was escaped as one.
-    if type(items) is list and not looks_like_tag(items):
-        return packed(_arguments([take(item, f"{field}[{i}]") for i, item in enumerate(items)]))
-    return packed(_arguments(take(items, field)))
+    if type(items) is not list or looks_like_tag(items):
+        return packed(_arguments(_taken(items, field, take)))
+    listed = []
+    for index, item in enumerate(items):
+        try:
+            listed.append(take(item))
+        except Refused as refused:
+            raise _refusal(refused, f"{field}[{index}]") from None
+    return packed(_arguments(listed))
+
+
+def _taken(item: Any, field: str, take: Callable[[Any], Any]) -> Any:
+    try:
+        return take(item)
+    except Refused as refused:
+        raise _refusal(refused, field) from None
+
+
+def _refusal(refused: Refused, field: str) -> WireError:
+    return WireError(str(refused), field=refused.path(field))
 
 
 def _arguments(tree: Any) -> list[Any]:
@@ -90,7 +104,8 @@ def value_in_json(data: bytes, field: str, limits: WireLimits) -> Value:
     """One value as JSON wrote it."""
     if _JSON_TAG not in data:
         return Value(Encoding.JSON, data)
-    return packed(settle(revive(parse_json(data, field), field, limits.depth_max)))
+    tree, depth = parse_json(data, field), limits.depth_max
+    return packed(settle(_taken(tree, field, lambda item: revive(item, depth))))
 
 
 def value_in_cbor(data: bytes, field: str, tagged: bool, limits: WireLimits) -> Value:
@@ -109,17 +124,16 @@ def input_in_cbor(data: bytes, field: str, limits: WireLimits) -> Value:
     items = parse_cbor(data, field, limits)
     if not _CBOR_TAG.search(data):
         return Value(Encoding.JAVASCRIPT, data)
-    value = item_value(items, field, limits)
-    return packed(settle(revive(value, field, limits.depth_max, strict=False)))
+    depth = limits.depth_max
+    return packed(
+        settle(_taken(items, field, lambda item: revive(read(item), depth, strict=False)))
+    )
 
 
 def item_value(item: Any, field: str, limits: WireLimits, *, tagged: bool = False) -> Any:
     """The tree of one part of a frame of CBOR; UNDEFINED for `undefined` itself."""
-    try:
-        value = read(item)
-    except Refused as refused:
-        raise WireError(str(refused), field=refused.path(field)) from None
-    return revive(value, field, limits.depth_max) if tagged else value
+    depth = limits.depth_max
+    return _taken(item, field, (lambda part: revive(read(part), depth)) if tagged else read)
 
 
 def packed(tree: Any) -> Value:
