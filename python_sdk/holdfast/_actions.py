@@ -10,12 +10,13 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from holdfast._annotations import annotation
+from holdfast._encoding import PROTOBUF
 from holdfast._generics import environment_of
 from holdfast._transport import Encoded
 from holdfast._walk import undecodable
 from holdfast.actor import Action
 from holdfast.errors import DecodeError, EncodeError
-from holdfast.payload import Encoding, TypedDecoder, decoder, encode
+from holdfast.payload import TypedDecoder, decoder, encode
 
 log = logging.getLogger("holdfast")
 
@@ -90,7 +91,7 @@ def encode_arguments(
     args: tuple[Any, ...], kwargs: dict[str, Any], encoding: int
 ) -> tuple[Encoded | None, Encoded | None]:
     """The two payloads of a call's arguments; None for no arguments."""
-    if encoding == Encoding.PROTOBUF:
+    if encoding == PROTOBUF:
         if len(args) > 1 or kwargs:
             raise EncodeError("the encoding protobuf carries exactly one positional message", "$")
         return (Encoded(encoding, encode(args[0], encoding)) if args else None), None

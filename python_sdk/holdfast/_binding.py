@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 import msgspec
 
 from holdfast._annotations import annotation
+from holdfast._encoding import JSON, MSGPACK
 from holdfast._generics import Environment
 from holdfast._walk import complete, undecodable
 from holdfast.errors import DecodeError
@@ -122,8 +123,8 @@ class Binder:
         """The arguments to call with; raises DecodeError naming the argument."""
         if kwargs is None and args is not None:
             encoding, data = args
-            fast: Any = self._msgpack if encoding == Encoding.MSGPACK else None
-            if encoding == Encoding.JSON:
+            fast: Any = self._msgpack if encoding == MSGPACK else None
+            if encoding == JSON:
                 fast = self._json
             if fast is not None:
                 try:

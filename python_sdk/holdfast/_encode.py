@@ -16,7 +16,7 @@ from uuid import UUID
 import msgspec
 
 from holdfast import _cbor, _to_javascript
-from holdfast._encoding import NUMBER_MAX, Encoding, Refused
+from holdfast._encoding import CBOR, JAVASCRIPT, JSON, MSGPACK, NUMBER_MAX, PROTOBUF, Refused
 from holdfast._walk import complete, is_pydantic, locate, step
 from holdfast.errors import EncodeError
 
@@ -24,21 +24,15 @@ _BINARY: Final = (bytes, bytearray, memoryview)
 _TEXT: Final = (datetime, date, time, timedelta, UUID, Decimal)
 _KEPT: Final = (*_BINARY, *_TEXT)
 _PLAIN_DEPTH_MAX: Final = 32
-# As plain numbers, since this is on the way of every call.
-_JSON: Final = int(Encoding.JSON)
-_MSGPACK: Final = int(Encoding.MSGPACK)
-_CBOR: Final = int(Encoding.CBOR)
-_PROTOBUF: Final = int(Encoding.PROTOBUF)
-_JAVASCRIPT: Final = int(Encoding.JAVASCRIPT)
 
 
 def encode(value: Any, encoding: int) -> bytes:
     """Encodes a value; raises EncodeError with the path of what cannot be encoded."""
-    if encoding == _PROTOBUF:
+    if encoding == PROTOBUF:
         return _encode_protobuf(value)
-    if encoding == _JAVASCRIPT:
+    if encoding == JAVASCRIPT:
         return _encode_javascript(value)
-    if encoding not in (_MSGPACK, _JSON, _CBOR):
+    if encoding not in (MSGPACK, JSON, CBOR):
         raise EncodeError(f"unknown encoding {encoding}", "$")
     if not _is_plain(value, encoding, 0):
         value = _lowered(value, encoding)
@@ -53,10 +47,10 @@ def encode_event(args: list[Any]) -> tuple[int, bytes]:
 
     In MessagePack, or as JavaScript reads them where that says more. Raises EncodeError.
     """
-    data = encode(args, _MSGPACK)
+    data = encode(args, MSGPACK)
     if _to_javascript.says_more(args):
-        return _JAVASCRIPT, encode(args, _JAVASCRIPT)
-    return _MSGPACK, data
+        return JAVASCRIPT, encode(args, JAVASCRIPT)
+    return MSGPACK, data
 
 
 def enc_hook(value: Any) -> Any:
@@ -78,9 +72,9 @@ def enc_hook(value: Any) -> Any:
 
 
 def _written(value: Any, encoding: int) -> bytes:
-    if encoding == _MSGPACK:
+    if encoding == MSGPACK:
         return msgspec.msgpack.encode(value)
-    if encoding == _JSON:
+    if encoding == JSON:
         return msgspec.json.encode(value)
     return _cbor.dumps(value)
 
@@ -190,9 +184,9 @@ def _lower(value: Any, encoding: int) -> Any:
 
 
 def _lower_int(value: int, encoding: int) -> int | str:
-    if encoding == _JSON:
+    if encoding == JSON:
         return value if -NUMBER_MAX <= value <= NUMBER_MAX else _digits(value)
-    if encoding == _MSGPACK:
+    if encoding == MSGPACK:
         return value if -(2**63) <= value < 2**64 else _digits(value)
     return value
 
@@ -223,7 +217,7 @@ def _lower_key(key: Any, encoding: int) -> Any:
     if not isinstance(key, (int, float, *_KEPT)):
         raise Refused(f"a key of type {type(key).__qualname__} cannot be encoded")
     lowered = _lower(key, encoding)
-    if encoding != _JSON:
+    if encoding != JSON:
         return lowered
     if isinstance(lowered, bool):
         raise Refused("a key of type bool cannot be encoded")
@@ -248,7 +242,7 @@ def _lower_leaf(value: Any, encoding: int) -> Any:
         return str(value)
     if isinstance(value, (bytearray, memoryview)):
         return bytes(value)
-    if encoding == _CBOR and isinstance(value, (date, time, timedelta, UUID)):
+    if encoding == CBOR and isinstance(value, (date, time, timedelta, UUID)):
         return msgspec.to_builtins(value)
     return value
 

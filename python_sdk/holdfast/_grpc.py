@@ -60,6 +60,7 @@ class GrpcTransport:
     ) -> None:
         self._channel = channel
         self._loop = asyncio.get_running_loop()
+        self.time: Callable[[], float] = self._loop.time
         self._pid = os.getpid()
         self.tokens: Tokens = Tokens(token, changed=self._token_changed)
         self._sequence = Sequence() if sequence is None else sequence
@@ -380,7 +381,8 @@ class Tries:
     def __init__(self, transport: GrpcTransport, timeout: float | None) -> None:
         self._transport = transport
         self._authorization = Authorization(transport.tokens)
-        self._time = asyncio.get_running_loop().time
+        # To look for the running loop would cost a system call.
+        self._time = transport.time
         self._timeout = timeout
         self._deadline = None if timeout is None else self._time() + timeout
         self._backoff: Backoff | None = None

@@ -10,7 +10,7 @@ from typing import Final
 
 import grpc
 
-from holdfast._messages import actor_target, encoded, encoding, milliseconds, put
+from holdfast._messages import encoded, encoding, fill_target, milliseconds, put
 from holdfast._session_streams import WINDOW_BYTES, Stream, local_error, status_error
 from holdfast._trace import trace_headers
 from holdfast._transport import Call, Encoded, Reply
@@ -54,7 +54,7 @@ class CallStream(Stream):
         if self._connection is not None:
             message.connection = self._connection.number
         else:
-            message.target.CopyFrom(actor_target(call.target))
+            fill_target(message.target, call.target)
             put(message.params, call.params)
         message.action = call.action
         put(message.args, call.args)
@@ -83,9 +83,10 @@ class Invocation(CallStream):
         acknowledged_below: int,
         timeout: float | None,
         connection: Stream | None,
+        future: asyncio.Future[Reply],
     ) -> None:
         super().__init__(call, number, acknowledged_below, timeout, connection)
-        self.future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        self.future = future
 
     def result(self, answer: pb.SessionResult) -> None:
         if not self.future.done():

@@ -8,7 +8,7 @@ from typing import Final, Protocol
 import grpc.aio
 
 from holdfast._feed import WINDOW_BYTES
-from holdfast._messages import actor_target, encoding, milliseconds, put
+from holdfast._messages import encoding, fill_target, milliseconds, put
 from holdfast._session import Session, Unoffered
 from holdfast._session_events import no_sessions
 from holdfast._session_link import Link
@@ -126,7 +126,7 @@ class SessionConnection(Stream):
 
     def fill(self, command: pb.SessionCommand) -> None:
         request, message = self._request, command.connect
-        message.target.CopyFrom(actor_target(request.target))
+        fill_target(message.target, request.target)
         put(message.params, self._params)
         message.accept_encoding = encoding(request.encoding)
         message.window_bytes = WINDOW_BYTES

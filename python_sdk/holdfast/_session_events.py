@@ -8,7 +8,7 @@ from typing import Final
 import grpc.aio
 
 from holdfast._feed import WINDOW_BYTES, Carrier, Feed
-from holdfast._messages import actor_target, encoding
+from holdfast._messages import encoding, fill_target
 from holdfast._session import Session, Unoffered
 from holdfast._session_link import Link
 from holdfast._session_streams import Stream, status_error
@@ -88,7 +88,7 @@ class SessionSubscription(Stream):
         if self._connection is not None:
             message.connection = self._connection.number
         else:
-            message.target.CopyFrom(actor_target(request.target))
+            fill_target(message.target, request.target)
         message.names.extend(request.names)
         if isinstance(start, Cursor):
             message.after.CopyFrom(event_pb2.EventCursor(**start._asdict()))

@@ -114,11 +114,12 @@ class SessionTransport(GrpcTransport):
                 parent = None
                 if connection is not None:
                     parent = await connection.usable(timeout)
-                stream = Invocation(call, number, below, timeout, parent)
+                future: asyncio.Future[Reply] = self._loop.create_future()
+                stream = Invocation(call, number, below, timeout, parent, future)
                 try:
                     session.open(stream)
                     with self._watched(stream, timeout):
-                        return await stream.future
+                        return await future
                 except grpc.aio.AioRpcError as error:
                     await tries.again(error, also=_elsewhere(connection))
                     timeout = tries.remaining()
@@ -133,7 +134,7 @@ class SessionTransport(GrpcTransport):
                 finally:
                     # A failure refers to this frame: a frame that refers to it too would be
                     # left to the collector, with the channel and gRPC's thread.
-                    del stream
+                    del stream, future
             # Nothing was sent; the call goes on as an RPC under its number.
             return await self._invoke(call, self._try, number)
 

@@ -108,8 +108,7 @@ class ListQuery:
     timeout: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(NamedTuple):
     """The answer to a call; `result` is None when the action returned nothing."""
 
     result: Encoded | None

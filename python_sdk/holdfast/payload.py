@@ -19,7 +19,16 @@ from msgspec import inspect as mi
 
 from holdfast import _cbor, _from_javascript
 from holdfast._encode import enc_hook, encode, encode_event
-from holdfast._encoding import NUMBER_MAX, Encoding, Refused
+from holdfast._encoding import (
+    CBOR,
+    JAVASCRIPT,
+    JSON,
+    MSGPACK,
+    NUMBER_MAX,
+    PROTOBUF,
+    Encoding,
+    Refused,
+)
 from holdfast._walk import children, complete, contains, is_pydantic, leaves_defaults
 from holdfast.bigint import BigInt
 from holdfast.errors import DecodeError, HoldfastError
@@ -116,16 +125,16 @@ class TypedDecoder:
 
     def checks(self, encoding: int) -> bool:
         """Whether decoded values need to be looked through."""
-        return self.checks_json if encoding == Encoding.JSON else self._check
+        return self.checks_json if encoding == JSON else self._check
 
     def decode(self, data: bytes, encoding: int) -> Any:
         """Decodes bytes; raises DecodeError."""
         try:
-            if encoding == Encoding.MSGPACK:
+            if encoding == MSGPACK:
                 value = self._msgpack.decode(data)
-            elif encoding == Encoding.JSON:
+            elif encoding == JSON:
                 value = self._json.decode(data)
-            elif encoding == Encoding.PROTOBUF:
+            elif encoding == PROTOBUF:
                 return _decode_protobuf(data, self.type)
             else:
                 return self.convert(untyped(data, encoding), encoding)
@@ -139,7 +148,7 @@ class TypedDecoder:
     def convert(self, tree: Any, encoding: int) -> Any:
         """Gives an untyped decoded tree its type; raises DecodeError."""
         try:
-            value = tree if self._any else self._convert(tree, encoding == Encoding.JSON)
+            value = tree if self._any else self._convert(tree, encoding == JSON)
         except (ValueError, TypeError, RecursionError) as error:
             raise _mismatch(error) from error
         return self._checked(value, encoding)
@@ -235,16 +244,16 @@ def check_decoded(value: Any, path: str = "$") -> None:
 def untyped(data: bytes, encoding: int) -> Any:
     """The untyped tree of a payload, unchecked; raises DecodeError."""
     try:
-        if encoding == Encoding.JSON:
+        if encoding == JSON:
             return msgspec.json.decode(data)
-        if encoding == Encoding.MSGPACK:
+        if encoding == MSGPACK:
             return msgspec.msgpack.decode(data, ext_hook=_ext_hook)
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise _malformed(error, encoding) from error
-    if encoding not in (Encoding.CBOR, Encoding.JAVASCRIPT):
+    if encoding not in (CBOR, JAVASCRIPT):
         raise DecodeError(f"unknown encoding {encoding}", "$")
     try:
-        return _cbor.loads(data) if encoding == Encoding.CBOR else _from_javascript.loads(data)
+        return _cbor.loads(data) if encoding == CBOR else _from_javascript.loads(data)
     except Refused as refused:
         raise DecodeError(str(refused), refused.path("$")) from None
     except HoldfastError:

@@ -147,7 +147,8 @@ def check_key(key: tuple[str, ...], field: str, limits: Limits) -> None:
     """Refuse a key over the limits: parts, bytes of a part, bytes in all."""
     if len(key) > limits.key_parts_max:
         raise invalid(field, f"has {len(key)} parts", limit=limits.key_parts_max)
-    if _CHAR_BYTES_MAX * sum(map(len, key)) <= min(limits.key_part_bytes_max, limits.key_bytes_max):
+    most = _CHAR_BYTES_MAX * len("".join(key))
+    if most <= limits.key_part_bytes_max and most <= limits.key_bytes_max:
         return
     total = 0
     for index, part in enumerate(key):

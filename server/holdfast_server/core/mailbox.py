@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 from enum import IntEnum
-from typing import Generic, NamedTuple, TypeVar
+from typing import Final, Generic, NamedTuple, TypeVar
 
 T = TypeVar("T")
 
@@ -21,6 +21,13 @@ class Mode(IntEnum):
     EXCLUSIVE = 0
     INTERLEAVED = 1
     READ_ONLY = 2
+
+
+# For what is on the way of every call: to find a member through its class is a call
+# of its own in Python 3.11.
+EXCLUSIVE: Final = Mode.EXCLUSIVE
+INTERLEAVED: Final = Mode.INTERLEAVED
+READ_ONLY: Final = Mode.READ_ONLY
 
 
 class MailboxFull(Exception):
@@ -54,7 +61,7 @@ class Mailbox(Generic[T]):
 
     def offer(self, turn: T, mode: Mode, *, joins: bool = False) -> bool:
         """Whether `turn` runs now; else it waits. `joins`: run beside its waiter."""
-        if mode is Mode.READ_ONLY:
+        if mode is READ_ONLY:
             if self._read_only >= self._bounds.read_only:
                 raise MailboxFull
             self._read_only += 1
@@ -71,7 +78,7 @@ class Mailbox(Generic[T]):
 
     def release(self, turn: T, mode: Mode) -> list[T]:
         """`turn` has ended; the turns that run now because of it."""
-        if mode is Mode.READ_ONLY:
+        if mode is READ_ONLY:
             self._read_only -= 1
             return []
         assert isinstance(self.running, list)
@@ -98,12 +105,12 @@ class Mailbox(Generic[T]):
         return admitted
 
     def _fits(self, mode: Mode) -> bool:
-        return not self.running or (mode is Mode.INTERLEAVED and not self.exclusive)
+        return not self.running or (mode is INTERLEAVED and not self.exclusive)
 
     def _start(self, turn: T, mode: Mode) -> None:
         if isinstance(self.running, list):
             self.running.append(turn)
         else:
             self.running = [turn]
-        if mode is Mode.EXCLUSIVE:
+        if mode is EXCLUSIVE:
             self.exclusive = True

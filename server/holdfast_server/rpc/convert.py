@@ -130,13 +130,18 @@ class Converter:
         if not numbered:
             return None
         sequence = request.client_sequence
-        if len(sequence.client_id) != 16:
+        client_id, number, below = (
+            sequence.client_id,
+            sequence.number,
+            sequence.acknowledged_below,
+        )
+        if len(client_id) != 16:
             raise invalid("client_sequence.client_id", "must have 16 bytes", limit=16)
-        if sequence.number < 1:
+        if number < 1:
             raise invalid("client_sequence.number", "must be at least 1")
-        if sequence.acknowledged_below > sequence.number:
+        if below > number:
             raise invalid("client_sequence.acknowledged_below", "must not be above number")
-        return ClientKey(sequence.client_id, sequence.number, sequence.acknowledged_below)
+        return ClientKey(client_id, number, below)
 
     def user_key(self, own: str, caller: bytes) -> UserKey:
         """A key that a caller gave to a call."""
@@ -163,12 +168,12 @@ class Converter:
             target=self.target(request.namespace, request.target),
             action=request.action,
             args=self.arguments(request.args, "args"),
-            kwargs=self.arguments(request.kwargs, "kwargs"),
+            kwargs=self.arguments(request.kwargs, "kwargs") if request.HasField("kwargs") else None,
             accept=self.accept(request.accept_encoding),
             key=self.idempotency(request, context),
             deadline=self.deadline(context),
             trace=trace_of(context),
-            params=self.params(request.params),
+            params=self.params(request.params) if request.HasField("params") else None,
         )
 
     def params(self, payload: payload_pb2.Payload) -> Value | None:

@@ -13,13 +13,13 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from holdfast_server.core import errors
 from holdfast_server.core.errors import HoldfastError
 from holdfast_server.core.ids import Address
 from holdfast_server.core.lifecycle import State
-from holdfast_server.core.mailbox import Mailbox, MailboxFull, Mode
+from holdfast_server.core.mailbox import EXCLUSIVE, INTERLEAVED, READ_ONLY, Mailbox, MailboxFull
 from holdfast_server.core.values import Durability, Value
 from holdfast_server.core.waits import find_cycle
 from holdfast_server.runtime.background import Background
@@ -40,6 +40,9 @@ if TYPE_CHECKING:
     from holdfast_server.runtime.node import Node
 
 log = logging.getLogger("holdfast.actor")
+
+# Every commit needs it, and a member costs less by a name of its own (see `core.mailbox`).
+_SYNCED: Final = Durability.SYNCED
 
 # The turn of the hooks that create or wake an actor.
 START = "$start"
@@ -237,15 +240,15 @@ class Activation:
 
     def _offer(self, turn: Turn, origin: Turn | None) -> bool:
         joins = False
-        if origin is not None and turn.mode is not Mode.READ_ONLY and self.mailbox.running:
+        if origin is not None and turn.mode is not READ_ONLY and self.mailbox.running:
             chain = find_cycle(origin, turn.label, self.holders)
             if chain is not None:
-                together = turn.mode is Mode.INTERLEAVED and not self.mailbox.exclusive
+                together = turn.mode is INTERLEAVED and not self.mailbox.exclusive
                 if not together and not self.info.reentrant:
                     raise call_cycle(chain)
                 # Beside the turn that waits for it, on the same live state; also past
                 # exclusive turns, which wait for that one anyway.
-                joins, turn.mode = True, Mode.INTERLEAVED
+                joins, turn.mode = True, INTERLEAVED
         try:
             return self.mailbox.offer(turn, turn.mode, joins=joins)
         except MailboxFull:
@@ -302,7 +305,7 @@ class Activation:
                 continue
             if not self.actor_id and not create:
                 raise HoldfastError(errors.ACTOR_NOT_FOUND)
-            starter = Turn(self, Mode.EXCLUSIVE, turn.deadline, START, turn.trace)
+            starter = Turn(self, EXCLUSIVE, turn.deadline, START, turn.trace)
             start = self.start = Start(starter, self.node.loop.create_future())
             observer = self.node.observer
             observer.turn_began(starter)
@@ -329,7 +332,8 @@ class Activation:
         state = instance.take_state(turn)
         if state is not None:
             version, data = state
-            record = records.StateRecord(schema_version=version, data=data)
+            record = records.StateRecord()
+            record.schema_version, record.data = version, data
             if self.info.state_ttl_s is not None:
                 now_ms = self.node.environment.clock.now_ms()
                 record.expires_at_ms = now_ms + int(self.info.state_ttl_s * 1000)
@@ -357,7 +361,8 @@ class Activation:
         self, batch: Batch, turn: Turn, *, buffered: bool = False
     ) -> asyncio.Future[Durability]:
         """Submit `batch`; the future is done when its answer may leave."""
-        self._check_commit(turn, batch)
+        if not self.live:
+            self._check_commit(turn, batch)
         node = self.node
         effects = Effects(node, turn)
         if not batch:
@@ -366,7 +371,7 @@ class Activation:
                 return effects.leave()
         buffered = buffered and not effects.gated
         if batch:
-            effects.reached = Durability.BUFFERED if buffered else Durability.SYNCED
+            effects.reached = Durability.BUFFERED if buffered else _SYNCED
         self.last_commit = node.committer.submit(
             batch, abs(self.epoch), effects.release, buffered=buffered
         )
@@ -377,10 +382,10 @@ class Activation:
         if turn.encoded is not None:
             instance = turn.instance
             assert instance is not None
-            before = instance.state_bytes
+            grown = len(turn.encoded) - instance.state_bytes
             instance.keep_state(turn)
-            if instance is self.instance:
-                node.catalog.grew(self, instance.state_bytes - before)
+            if grown and instance is self.instance:
+                node.catalog.grew(self, grown)
         return effects.durable
 
     def _check_commit(self, turn: Turn, batch: Batch) -> None:

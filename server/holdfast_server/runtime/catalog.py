@@ -74,7 +74,9 @@ class Catalog:
 
     def resolve(self, target: Target, *, keyed: bool) -> Activation:
         """The activation for a target, made if there is none in memory."""
-        address = self.address_of(target, keyed=keyed)
+        address = target.address
+        if address is None or address not in self._by_address:
+            address = self.address_of(target, keyed=keyed)
         activation = self._by_address.get(address)
         if activation is None:
             info = self._node.runner.info(address.name)

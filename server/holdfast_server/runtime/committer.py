@@ -53,7 +53,6 @@ class Committer:
         self._now = stopwatch
         self._on_failure = on_failure
         self._pace = Pace(wait_s)
-        self._epoch = store.epoch
         self._pending: list[tuple[Batch, Release | None, bool]] = []
         self._written: deque[Release | None] = deque()
         # What is scheduled: a write, the start of a sync, or a look at the pace.
@@ -63,9 +62,12 @@ class Committer:
         self._syncing = False
         # Number of the last batch that a sync has taken up.
         self._taken = 0
-        self._failed = False
         self._waiters: list[tuple[int, int, asyncio.Future[None]]] = []
         self._tickets = 0
+        # The owner's proof that every activation carries; whether the store has to be
+        # reopened before anything can commit.
+        self.epoch = store.epoch
+        self.failed = False
         # Numbers of the last batch that was submitted, written, synced.
         self.submitted = 0
         self.written = 0
@@ -73,22 +75,12 @@ class Committer:
         # Of the batches that are released now: how many went together.
         self.group = 0
 
-    @property
-    def epoch(self) -> int:
-        """The owner's proof that every activation carries."""
-        return self._epoch
-
-    @property
-    def failed(self) -> bool:
-        """Whether the store has to be reopened before anything can commit."""
-        return self._failed
-
     def submit(
         self, batch: Batch, epoch: int, release: Release | None, *, buffered: bool = False
     ) -> int:
         """Take a batch; `release` is called on the loop when its fate is known."""
-        if epoch != self._epoch or self._failed:
-            reason = errors.STALE_EPOCH if epoch != self._epoch else errors.STORE_UNAVAILABLE
+        if epoch != self.epoch or self.failed:
+            reason = errors.STALE_EPOCH if epoch != self.epoch else errors.STORE_UNAVAILABLE
             raise HoldfastError(reason)
         self.submitted += 1
         self._pending.append((batch, release, buffered))
@@ -113,7 +105,7 @@ class Committer:
             for part, _, _ in group:
                 batch.extend(part)
         try:
-            self._store.write(batch, self._epoch)
+            self._store.write(batch, self.epoch)
         except (StoreError, StaleEpochError, OSError) as error:
             self._written.extend(release for _, release, _ in group)
             self._fail(error)
@@ -131,7 +123,7 @@ class Committer:
 
         Of an earlier epoch nobody knows which of its last batches are.
         """
-        if self._failed or epoch != self._epoch:
+        if self.failed or epoch != self.epoch:
             raise HoldfastError(errors.COMMIT_UNKNOWN)
         if self.synced >= number:
             return
@@ -142,14 +134,14 @@ class Committer:
 
     async def barrier(self) -> None:
         """Wait until everything submitted so far is durable."""
-        await self.until_synced(self.submitted, self._epoch)
+        await self.until_synced(self.submitted, self.epoch)
 
     def reopened(self, epoch: int) -> None:
         """The store is open again under a new epoch: nothing old is pending."""
-        assert self._failed
+        assert self.failed
         assert not self._syncing
-        self._failed = False
-        self._epoch = epoch
+        self.failed = False
+        self.epoch = epoch
         self.synced = self.written = self._taken = self.submitted
 
     @property
@@ -177,7 +169,7 @@ class Committer:
     def _on_look(self, due: float) -> None:
         self._look = None
         waiting = self.submitted - self._taken
-        if waiting and not self._syncing and not self._failed:
+        if waiting and not self._syncing and not self.failed:
             now = self._now()
             self._pace.looked(now - due, now)
             self._start_in(self._pace.left(waiting, now))
@@ -185,10 +177,10 @@ class Committer:
     def _start_sync(self) -> None:
         self._starting = False
         self._stop_looking()
-        if self._syncing or self._failed:
+        if self._syncing or self.failed:
             return
         self.apply()
-        if self._failed or not self._written:
+        if self.failed or not self._written:
             return
         self._syncing = True
         number, count, began = self.written, len(self._written), self._now()
@@ -208,7 +200,7 @@ class Committer:
     def _on_synced(self, done: Future[None], number: int, count: int, began: float) -> None:
         self._syncing = False
         error = done.exception()
-        if error is not None or self._failed:
+        if error is not None or self.failed:
             self._fail(error or StoreError("the store failed"))
             return
         self.synced = number
@@ -229,8 +221,8 @@ class Committer:
                 waiter.set_result(None)
 
     def _fail(self, cause: BaseException) -> None:
-        first = not self._failed
-        self._failed = True
+        first = not self.failed
+        self.failed = True
         self._stop_looking()
         self._written.extend(release for _, release, _ in self._pending)
         self._pending.clear()

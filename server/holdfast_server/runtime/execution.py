@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from holdfast_server.core import errors
 from holdfast_server.core.call import Answer, Call
 from holdfast_server.core.errors import HoldfastError
-from holdfast_server.core.mailbox import Mode
+from holdfast_server.core.mailbox import EXCLUSIVE, INTERLEAVED, READ_ONLY, Mode
 from holdfast_server.core.trace import Cause
 from holdfast_server.core.values import Durability, Value
 from holdfast_server.runtime import background
@@ -101,10 +101,10 @@ def make_turn(activation: Activation, call: Call, action: ActionInfo) -> Turn:
         if call.deadline <= now:
             raise HoldfastError(errors.DEADLINE_EXCEEDED)
         deadline = min(deadline, call.deadline)
-    cause = Cause.CALL if call.sent is None else Cause.SEND
-    if call.fire is not None:
-        cause = Cause.TIMER
-    return Turn(activation, mode_of(action), deadline, call.action, call.trace, cause)
+    turn = Turn(activation, mode_of(action), deadline, call.action, call.trace)
+    if not call.has_client:
+        turn.cause = Cause.SEND if call.fire is None else Cause.TIMER
+    return turn
 
 
 def check_target(activation: Activation, call: Call) -> None:
@@ -124,7 +124,7 @@ async def _invoke(activation: Activation, turn: Turn, call: Call) -> Value:
     """Run the handler within the deadline; a failure is rolled back at once."""
     assert turn.instance is not None
     try:
-        if visits(activation, call) and turn.mode is not Mode.READ_ONLY:
+        if visits(activation, call) and turn.mode is not READ_ONLY:
             return await run_until(_visit(turn, call), turn.deadline)
         result = turn.instance.invoke(turn, call)
         if isinstance(result, Value):
@@ -176,7 +176,7 @@ async def finish(
     assert instance is not None
     try:
         _check_size(value, activation.node.limits.payload_bytes_max)
-        if turn.mode is not Mode.READ_ONLY and activation.instance is not instance:
+        if turn.mode is not READ_ONLY and activation.instance is not instance:
             raise HoldfastError(errors.ACTOR_DESTROYED)
         batch = Batch()
         if turn.destroyed:
@@ -217,7 +217,7 @@ def fail(activation: Activation, turn: Turn, error: BaseException) -> None:
     batch = Batch()
     # What this turn would have made of it is not stored.
     activation.expires_ms = None
-    if turn.mode is Mode.INTERLEAVED and activation.instance is instance:
+    if turn.mode is INTERLEAVED and activation.instance is instance:
         try:
             activation.put_state(turn, batch)
         except HoldfastError as cause:
@@ -278,8 +278,8 @@ def _check_size(value: Value | None, limit: int) -> None:
 
 def mode_of(action: ActionInfo) -> Mode:
     if action.read_only:
-        return Mode.READ_ONLY
-    return Mode.INTERLEAVED if action.interleave else Mode.EXCLUSIVE
+        return READ_ONLY
+    return INTERLEAVED if action.interleave else EXCLUSIVE
 
 
 def origin_of(call: Call) -> Turn | None:

@@ -141,22 +141,23 @@ class Session:
     def _open(self, which: str, command: pb.SessionCommand) -> None:
         """Open a claimed number; a failure ends that stream only."""
         number = command.stream
-        once = True
         try:
             if which == "call":
-                once = bool(command.call.idempotency_key or command.call.number)
                 self._call(number, command.call)
             elif which == "connect":
                 self._connect(number, command.connect)
             else:
                 self._subscribe(number, command.subscribe)
         except HoldfastError as error:
+            said = command.call
+            once = which != "call" or bool(said.idempotency_key or said.number)
             self.failed(number, error, once=once)
 
     def _call(self, number: int, said: pb.SessionCall) -> None:
         shared = self.shared
         call = call_of(said, self.terms, shared.convert, shared.node.loop.time())
-        connection = self._connection(said.connection) if said.connection else None
+        on = said.connection
+        connection = self._connection(on) if on else None
         if said.streaming:
             window = self._window(said.window_bytes)
             stream: CallStream = ItemStream(number, self, call, connection, window)

@@ -89,12 +89,12 @@ def call_of(said: pb.SessionCall, terms: Terms, convert: Converter, now: float) 
         target=target,
         action=said.action,
         args=convert.arguments(said.args, "args"),
-        kwargs=convert.arguments(said.kwargs, "kwargs"),
+        kwargs=convert.arguments(said.kwargs, "kwargs") if said.HasField("kwargs") else None,
         accept=convert.accept(said.accept_encoding) or terms.accept,
         key=_key(said, terms, convert),
         deadline=deadline_of(said.timeout_ms, now),
         trace=trace_of(said.traceparent, said.tracestate),
-        params=convert.params(said.params),
+        params=convert.params(said.params) if said.HasField("params") else None,
     )
 
 
@@ -156,6 +156,7 @@ def _key(said: pb.SessionCall, terms: Terms, convert: Converter) -> CallKey | No
         return None
     if not terms.client_id:
         raise invalid("number", "needs the client_id of hello, which gave none")
-    if said.acknowledged_below > number:
+    below = said.acknowledged_below
+    if below > number:
         raise invalid("acknowledged_below", "must not be above number")
-    return ClientKey(terms.client_id, number, said.acknowledged_below)
+    return ClientKey(terms.client_id, number, below)

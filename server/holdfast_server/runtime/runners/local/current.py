@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextvars import ContextVar, Token
+from typing import Final
 
 from holdfast_server.core.trace import NO_TRACE, TraceContext
 from holdfast_server.runtime.turn import Turn
@@ -12,9 +14,8 @@ Entered = tuple[Token[Turn | None], Turn, object]
 _current: ContextVar[Turn | None] = ContextVar("holdfast_turn", default=None)
 
 
-def current_turn() -> Turn | None:
-    """The turn entered last; it may have ended since, where code outlives it."""
-    return _current.get()
+# The turn entered last; it may have ended since, where code outlives it.
+current_turn: Final[Callable[[], Turn | None]] = _current.get
 
 
 def enter_turn(turn: Turn) -> Entered:

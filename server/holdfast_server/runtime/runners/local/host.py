@@ -157,9 +157,12 @@ class LocalHost:
     def vars(self) -> Any:
         return self._instance.get_vars()
 
-    @surfaced
     def get_state(self) -> Any:
-        return self._instance.get_state(self._turn())
+        # Not by `surfaced`: nearly every action comes here, several times.
+        try:
+            return self._instance.get_state(self._turn())
+        except HoldfastError as error:
+            raise actor_error(error) from None
 
     @surfaced
     def set_state(self, value: Any) -> None:

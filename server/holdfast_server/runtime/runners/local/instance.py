@@ -102,7 +102,8 @@ class LocalInstance:
         return self.vars
 
     def get_state(self, turn: Turn) -> Any:
-        return self._declared_state().get(turn, bool(self.activation.mailbox.running))
+        state = self._state or self._declared_state()
+        return state.get(turn, bool(self.activation.mailbox.running))
 
     def set_state(self, turn: Turn, value: Any) -> None:
         turn.check_change()

@@ -21,7 +21,7 @@ from holdfast import errors as sdk
 from holdfast.state import StateCodec
 from holdfast_server.core import errors
 from holdfast_server.core.errors import HoldfastError
-from holdfast_server.core.mailbox import Mode
+from holdfast_server.core.mailbox import READ_ONLY
 from holdfast_server.runtime.turn import Turn
 
 # Stands for what has not been made.
@@ -56,7 +56,7 @@ class LiveState:
     def get(self, turn: Turn, busy: bool) -> Any:
         """The state for `turn`; `busy` tells whether other turns are in progress."""
         turn.touched = True
-        if turn.mode is not Mode.READ_ONLY:
+        if turn.mode is not READ_ONLY:
             self._begin_use(turn)
             return self._get_live()
         view = turn.view
@@ -76,7 +76,7 @@ class LiveState:
         """The encoding of the state if `turn` changed it."""
         if not turn.touched:
             return None
-        if turn.mode is Mode.READ_ONLY:
+        if turn.mode is READ_ONLY:
             self._check_unchanged(turn)
             return None
         self._begin_use(turn)
@@ -92,7 +92,7 @@ class LiveState:
     def rollback(self, turn: Turn) -> None:
         """Forget what `turn` did; a handler's own references are then stale."""
         view = turn.view
-        if turn.mode is not Mode.READ_ONLY:
+        if turn.mode is not READ_ONLY:
             if turn.touched and not self._is_lost(turn):
                 self._live = UNSET
                 self._dropped += 1
