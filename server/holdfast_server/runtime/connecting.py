@@ -62,7 +62,7 @@ async def connect(node: Node, request: Connect, peer: Peer) -> NodeLink:
         return await node.run(call, lambda activation: _resume(activation, call, request, peer))
     link = await node.run(call, lambda activation: _let_in(activation, call, request, peer))
     try:
-        await peer.opening(link)
+        await run_until(peer.opening(link), call.deadline)
         # The actor may have gone to sleep since it let the client in.
         opening = replace(call, target=Target(address=link.address))
         # Once it is durable, the link is its peer's whatever becomes of this task.
