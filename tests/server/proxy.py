@@ -8,10 +8,10 @@ from contextlib import asynccontextmanager
 
 
 class Proxy:
-    """Forwards both ways; `address` is where clients connect."""
+    """Forwards both ways; `address` is where clients connect, `port` where new connections go."""
 
     def __init__(self, port: int) -> None:
-        self._port = port
+        self.port = port
         self._flowing = asyncio.Event()
         self._flowing.set()
         self._writers: set[asyncio.StreamWriter] = set()
@@ -30,7 +30,7 @@ class Proxy:
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            there, back = await asyncio.open_connection("127.0.0.1", self._port)
+            there, back = await asyncio.open_connection("127.0.0.1", self.port)
         except OSError:
             writer.transport.abort()
             return
