@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from holdfast import Actor, Connection, Context, Event, setup
+from holdfast import Actor, Connection, Context, Event, action, setup
 from holdfast_server.app import Server
 from holdfast_server.store.keys import Kind
 from holdfast_server.store.memory import MemoryStore
@@ -54,6 +54,10 @@ class Gate(Actor[rooms.Seen, rooms.Visitor]):
         c.broadcast("open", "first")
         c.broadcast("open", "passing", ephemeral=True)
         c.broadcast("open", "last")
+
+    @action
+    async def doze(self, c: Context[rooms.Seen, rooms.Visitor]) -> None:
+        c.sleep()
 
 
 registry = setup(use={"room": rooms.Room, "hall": rooms.Hall, "lounge": rooms.Lounge, "gate": Gate})
