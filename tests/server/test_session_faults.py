@@ -217,7 +217,7 @@ async def test_a_client_that_gives_up_while_it_is_asked_for_is_not_left_behind(
 
 async def test_large_commands_of_every_kind_travel_in_chunks(start: Start, stage: Stage) -> None:
     server, _ = await start(gates, store=MemoryStore())
-    names = [f"{n:03}" + "n" * 200 for n in range(100)]
+    names = [f"{n:03}" + "n" * 150 for n in range(100)]
     async with opened(server) as session:
         session.send(*chunked(connect(1, ROOM, {"name": "ada", "x": "x" * 3000}), 500))
         await session.connected(1)

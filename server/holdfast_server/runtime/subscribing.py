@@ -31,6 +31,9 @@ def check_request(request: Subscribe, limits: Limits) -> None:
     """What can be wrong with a request whatever the actor is."""
     if len(request.names) > limits.event_names_max:
         raise invalid("names", f"has {len(request.names)}", limit=limits.event_names_max)
+    size = sum(len(name.encode()) for name in request.names)
+    if size > limits.event_filter_bytes_max:
+        raise invalid("names", f"has {size} bytes", limit=limits.event_filter_bytes_max)
     if "" in request.names:
         raise invalid("names", "has an empty name")
     if request.encoding == Encoding.PROTOBUF:
