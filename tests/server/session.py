@@ -168,6 +168,8 @@ class RawSession:
         # Every frame as it came, and every answer in order, chunks put together.
         self.frames: list[pb.OpenSessionResponse] = []
         self.answers: list[pb.SessionAnswer] = []
+        # Take no more frames after so many.
+        self.frames_max: int | None = None
         self.ended = False
         self.error: grpc.aio.AioRpcError | None = None
         self.welcome = pb.SessionWelcome()
@@ -183,6 +185,10 @@ class RawSession:
         """Send commands, each in a frame of its own."""
         for command in commands:
             self.send(command)
+
+    async def flush(self) -> None:
+        """Wait until everything that was sent has left."""
+        await self._outgoing.join()
 
     def finish(self) -> None:
         """Send no more."""
@@ -243,6 +249,11 @@ class RawSession:
         assert answer.WhichOneof("answer") == "connected", answer
         return answer.connected
 
+    async def heard(self, count: int) -> None:
+        """Wait until so many frames have come."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: len(self.frames) >= count or self.ended)
+
     async def pong(self) -> None:
         """Wait for the answer to a ping that is sent now; what was said before has come."""
         self.send(ping(7))
@@ -267,6 +278,7 @@ class RawSession:
         try:
             while (frame := await self._outgoing.get()) is not None:
                 await self._rpc.write(frame)
+                self._outgoing.task_done()
             await self._rpc.done_writing()
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
             pass  # the reader hears why
@@ -283,6 +295,8 @@ class RawSession:
                     for answer in frame.answers:
                         self._keep(answer)
                     self._changed.notify_all()
+                    if len(self.frames) == self.frames_max:
+                        self.pause()
             code = await self._rpc.code()
             if code is not grpc.StatusCode.OK:
                 await self._rpc.read()

@@ -188,3 +188,36 @@ async def test_a_client_that_sends_no_more_still_gets_its_answers(
         stage.let("wait")
         assert items_of(await session.answers_to_end(1)) == [1, 2]
         await asyncio.wait_for(session.done(), 20)
+
+
+async def test_a_client_that_sends_no_more_needs_to_give_no_credit(
+    running: tuple[Server, Client],
+) -> None:
+    server, _ = running
+    async with opened(server) as session:
+        session.send(
+            call(1, SOURCE, "give", 20, 50, streaming=True, window_bytes=1),
+            call(2, target("source", "b"), "give", 20, 50, streaming=True, window_bytes=1),
+        )
+        await session.answer(1)
+        session.finish()
+        assert len(items_of(await session.answers_to_end(1))) == 19
+        assert len(items_of(await session.answers_to_end(2))) == 20
+        await session.done()
+
+
+async def test_a_client_that_sends_no_more_is_not_taken_for_silent(
+    start: Start, stage: Stage
+) -> None:
+    server, _ = await start(registry, store=MemoryStore(), session_idle_s=0.05)
+    async with opened(server) as session, opened(server) as other:
+        session.send(call(1, SOURCE, "wait", streaming=True))
+        session.finish()
+        await stage.reached("wait")
+        # One that could still send, and does not, counts as broken meanwhile.
+        assert (await other.failure()).metadata["limit"] == "session_idle_s"
+        async with opened(server) as third:
+            assert (await third.failure()).metadata["limit"] == "session_idle_s"
+        stage.let("wait")
+        assert items_of(await session.answers_to_end(1)) == [1, 2]
+        await session.done()

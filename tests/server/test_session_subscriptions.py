@@ -462,11 +462,15 @@ async def test_an_actor_that_does_not_agree_ends_that_stream_only(
         assert steps(await events_of(session, 2, 1)) == [(1, 0)]
 
 
-async def test_too_many_names_are_refused(place: Place) -> None:
+@pytest.mark.parametrize(
+    ("names", "limit"), [([f"n{n}" for n in range(101)], "100"), (["é" * 9000], str(16 << 10))]
+)
+async def test_too_many_names_are_refused(place: Place, names: list[str], limit: str) -> None:
     async with place.session() as session:
-        session.send(subscribe(1, place.on(), *[f"n{n}" for n in range(101)]))
+        session.send(subscribe(1, place.on(), *names))
         refusal = end_of(await session.answer(1))
-        assert (refusal.reason, refusal.metadata["limit"]) == ("REQUEST_INVALID", "100")
+        assert (refusal.reason, refusal.metadata["field"]) == ("REQUEST_INVALID", "names")
+        assert refusal.metadata["limit"] == limit
 
 
 async def test_an_actor_that_is_destroyed_says_its_last_and_ends_all(place: Place) -> None:
@@ -555,11 +559,13 @@ async def test_order_holds_while_many_come_and_go(place: Place) -> None:
             session.send(subscribe(number, place.on(), from_sequence=1))
             await session.pong()
             if number > 10:
+                assert (await start_of(session, number - 10)).sequence == 0
                 session.send(cancel(number - 10))
         await talking
-        session.send(*[cancel(n) for n in numbers[-10:]])
-        for number in numbers:
+        for number in numbers[-10:]:
             assert (await start_of(session, number)).sequence == 0
+            session.send(cancel(number))
+        for number in numbers:
             *events, last = await session.answers_to_end(number)
             assert steps(events) == [(n, n - 1) for n in range(1, len(events) + 1)]
             assert last.end.cursor.sequence == len(events)

@@ -50,7 +50,9 @@ class SubscribeEventsRequest(_message.Message):
 
     @_builtins.property
     def names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Only events of these names, at most 100 (`event_names_max`); all when empty."""
+        """Only events of these names, at most 100 (`event_names_max`) and 16 KiB
+        (`event_filter_bytes_max`); all when empty.
+        """
 
     @_builtins.property
     def after(self) -> _event_pb2.EventCursor:

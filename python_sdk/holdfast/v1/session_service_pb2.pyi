@@ -510,7 +510,7 @@ class SessionSubscribe(_message.Message):
     connection: _builtins.int
     """Stream of the connection that subscribes, which names the actor. It ends with
     the connection. One that is sent with its connection sees the events of
-    on_connect.
+    on_connect, ephemeral ones too.
     """
     from_sequence: _builtins.int
     """The first number wanted."""

@@ -42,6 +42,9 @@ class SessionServiceStub(object):
     and a client that has handled some gives it back with `credit`. Results and ends
     need none.
 
+    A client that closes its side is sent what its calls come to; streaming calls
+    need no more credit. Its connections are kept as if the stream had broken.
+
     A frame is at most 4 MiB. A command or answer of more than 64 KiB
     (`session_chunk_bytes`) travels in chunks, between which others may travel.
     """
@@ -75,6 +78,9 @@ class SessionServiceServicer(object):
     stream only while it has credit, counted in bytes of their payloads and names,
     and a client that has handled some gives it back with `credit`. Results and ends
     need none.
+
+    A client that closes its side is sent what its calls come to; streaming calls
+    need no more credit. Its connections are kept as if the stream had broken.
 
     A frame is at most 4 MiB. A command or answer of more than 64 KiB
     (`session_chunk_bytes`) travels in chunks, between which others may travel.
@@ -128,6 +134,9 @@ class SessionService(object):
     stream only while it has credit, counted in bytes of their payloads and names,
     and a client that has handled some gives it back with `credit`. Results and ends
     need none.
+
+    A client that closes its side is sent what its calls come to; streaming calls
+    need no more credit. Its connections are kept as if the stream had broken.
 
     A frame is at most 4 MiB. A command or answer of more than 64 KiB
     (`session_chunk_bytes`) travels in chunks, between which others may travel.

@@ -43,6 +43,9 @@ class SessionServiceStub:
     and a client that has handled some gives it back with `credit`. Results and ends
     need none.
 
+    A client that closes its side is sent what its calls come to; streaming calls
+    need no more credit. Its connections are kept as if the stream had broken.
+
     A frame is at most 4 MiB. A command or answer of more than 64 KiB
     (`session_chunk_bytes`) travels in chunks, between which others may travel.
     """
@@ -82,6 +85,9 @@ class SessionServiceAsyncStub(SessionServiceStub):
     and a client that has handled some gives it back with `credit`. Results and ends
     need none.
 
+    A client that closes its side is sent what its calls come to; streaming calls
+    need no more credit. Its connections are kept as if the stream had broken.
+
     A frame is at most 4 MiB. A command or answer of more than 64 KiB
     (`session_chunk_bytes`) travels in chunks, between which others may travel.
     """
@@ -116,6 +122,9 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
     stream only while it has credit, counted in bytes of their payloads and names,
     and a client that has handled some gives it back with `credit`. Results and ends
     need none.
+
+    A client that closes its side is sent what its calls come to; streaming calls
+    need no more credit. Its connections are kept as if the stream had broken.
 
     A frame is at most 4 MiB. A command or answer of more than 64 KiB
     (`session_chunk_bytes`) travels in chunks, between which others may travel.

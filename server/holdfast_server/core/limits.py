@@ -95,6 +95,8 @@ class Limits:
     # Names in the filter of one subscription (beyond: REQUEST_INVALID), and distinct
     # names that wait for a conflating subscriber. Beyond: the oldest is dropped.
     event_names_max: int = 100
+    # All names in the filter of one subscription. Beyond: REQUEST_INVALID.
+    event_filter_bytes_max: int = 16 << 10
     # Subscribers of one actor. Beyond: TOO_MANY_CONNECTIONS.
     subscribers_max: int = 100_000
     # Events that a subscriber may lag. Beyond: SUBSCRIBER_TOO_SLOW.

@@ -13,7 +13,7 @@ from holdfast_server.core.events import Delivery, Subscribe
 from holdfast_server.core.values import Encoding
 from holdfast_server.rpc.convert import Converter
 from holdfast_server.rpc.events import cursor_of, event_of, slow_reader_of, start_of
-from holdfast_server.rpc.guard import Context, streaming
+from holdfast_server.rpc.guard import Context, reading
 from holdfast_server.rpc.trace import trace_of
 from holdfast_server.runtime.calls import Calls
 from holdfast_server.runtime.node import Node
@@ -36,7 +36,7 @@ class EventService(event_service_pb2_grpc.EventServiceServicer):
         self._node = node
         self._convert = converter
 
-    @streaming
+    @reading
     async def SubscribeEvents(
         self, request: pb.SubscribeEventsRequest, context: Context
     ) -> AsyncGenerator[pb.SubscribeEventsResponse, None]:

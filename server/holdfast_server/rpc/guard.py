@@ -12,7 +12,7 @@ import grpc
 
 from holdfast_server.rpc.convert import status_of
 from holdfast_server.rpc.retries import pushback_of, retry_after_s
-from holdfast_server.runtime.calls import Calls, told
+from holdfast_server.runtime.calls import Calls, ends_here, told
 
 Request = TypeVar("Request")
 Response = TypeVar("Response")
@@ -51,7 +51,7 @@ def unary(
             task = calls.enter()
             return await method(self, request, context)
         except asyncio.CancelledError:
-            cut = calls.was_cut(task) if task is not None else None
+            cut = calls.was_cut(task)
             if cut is None:
                 raise
             failure: Exception = cut
@@ -68,8 +68,11 @@ def unary(
 
 def streaming(
     method: Callable[[Servicer, Request, Context], AsyncGenerator[Response, None]],
+    *,
+    reads: bool = False,
 ) -> Callable[[Servicer, Request, Context], AsyncGenerator[Response, None]]:
-    """Wrap a server-streaming handler."""
+    """Wrap a server-streaming handler. Where it only `reads`, a drain that cuts it leaves
+    nothing in doubt."""
 
     @functools.wraps(method)
     async def guarded(
@@ -85,10 +88,10 @@ def streaming(
                     calls.check_stream()
             return
         except asyncio.CancelledError:
-            cut = calls.was_cut(task) if task is not None else None
+            cut = calls.was_cut(task)
             if cut is None:
                 raise
-            failure: Exception = cut
+            failure: Exception = ends_here() if reads else cut
         except Exception as error:
             failure = error
         finally:
@@ -97,3 +100,10 @@ def streaming(
         await abort(context, failure, request)
 
     return guarded
+
+
+def reading(
+    method: Callable[[Servicer, Request, Context], AsyncGenerator[Response, None]],
+) -> Callable[[Servicer, Request, Context], AsyncGenerator[Response, None]]:
+    """Wrap a server-streaming handler that changes nothing."""
+    return streaming(method, reads=True)

@@ -27,6 +27,13 @@ def told(error: BaseException) -> HoldfastError:
     return HoldfastError(errors.INTERNAL_ERROR)
 
 
+def ends_here() -> HoldfastError:
+    """What a stream answers that a drain ends between two items: nothing is in doubt."""
+    return HoldfastError(
+        errors.SERVER_DRAINING, "the server is draining; the stream ends after this item"
+    )
+
+
 class Calls:
     """Tasks of the RPCs and requests in progress."""
 
@@ -55,17 +62,15 @@ class Calls:
     def check_stream(self) -> None:
         """Between two items of a stream: SERVER_DRAINING when it has to end here."""
         if self._streams_end:
-            raise HoldfastError(
-                errors.SERVER_DRAINING, "the server is draining; the stream ends after this item"
-            )
+            raise ends_here()
 
     def end_streams(self) -> None:
         """Streams go on to their next item and end there."""
         self._streams_end = True
 
-    def was_cut(self, task: asyncio.Task[object]) -> HoldfastError | None:
+    def was_cut(self, task: asyncio.Task[object] | None) -> HoldfastError | None:
         """What a cancelled call answers if it was this drain that cancelled it."""
-        if task not in self._cut:
+        if task is None or task not in self._cut:
             return None
         task.uncancel()
         return HoldfastError(
@@ -77,7 +82,7 @@ class Calls:
         """What a client hears of what ended a call that counts as `task`, if it came that far."""
         if not isinstance(error, asyncio.CancelledError):
             return told(error)
-        cut = self.was_cut(task) if task is not None else None
+        cut = self.was_cut(task)
         return HoldfastError(errors.CANCELLED) if cut is None else cut
 
     async def cut(self) -> None:

@@ -24,7 +24,7 @@ from holdfast_server.core.values import Durability, Encoding
 from holdfast_server.runtime.activation import Activation
 from holdfast_server.runtime.connections import Conn, messages_of, put_removal, table_of
 from holdfast_server.runtime.deadline import run_until
-from holdfast_server.runtime.execution import check_target, fail, finish, origin_of, settle
+from holdfast_server.runtime.execution import check_target, origin_of, run_hooks, settle
 from holdfast_server.runtime.links import NodeLink
 from holdfast_server.runtime.turn import ReplyWriter, Turn
 from holdfast_server.store.api import Batch
@@ -64,7 +64,7 @@ async def connect(node: Node, request: Connect, peer: Peer) -> NodeLink:
         return await node.run(call, lambda activation: _resume(activation, call, request, peer))
     link = await node.run(call, lambda activation: _let_in(activation, call, request, peer))
     try:
-        await peer.opening(link)
+        await run_until(peer.opening(link), call.deadline)
         # The actor may have gone to sleep since it let the client in.
         opening = replace(call, target=Target(address=link.address))
         # Once it is durable, the link is its peer's whatever becomes of this task.
@@ -108,12 +108,7 @@ async def preflight(
             if always:
                 _check_room(activation)
             assert turn.instance is not None
-            try:
-                state = await run_until(turn.instance.preflight(turn, call.params), turn.deadline)
-            except BaseException as error:
-                fail(activation, turn, error)
-                raise
-            await finish(activation, turn, None)
+            state, _ = await run_hooks(activation, turn, turn.instance.preflight(turn, call.params))
     except HoldfastError as error:
         # Nothing of the call has run: who stores its error is told so.
         if turn.instance is not None and error.reason is not errors.STORE_UNAVAILABLE:
@@ -145,24 +140,19 @@ async def _open(activation: Activation, call: Call, link: NodeLink) -> None:
             await activation.ensure_started(turn, origin, create=False)
             turn.begin(activation.instance, activation.actor_id)
             _check_room(activation)
-            durable = await _run_open(activation, turn, conn)
+            _, durable = await run_hooks(activation, turn, _enter(turn, conn))
     except HoldfastError as error:
         await settle(activation, turn, error, None)
         raise
     await _until_open(activation, durable, link)
 
 
-async def _run_open(activation: Activation, turn: Turn, conn: Conn) -> asyncio.Future[Durability]:
+async def _enter(turn: Turn, conn: Conn) -> None:
     assert turn.instance is not None
-    conn.opened_at_ms = activation.node.environment.clock.now_ms()
-    try:
-        turn.conn = conn
-        turn.connections.open(conn)
-        await run_until(turn.instance.on_connect(turn, conn), turn.deadline)
-    except BaseException as error:
-        fail(activation, turn, error)
-        raise
-    return await finish(activation, turn, None)
+    conn.opened_at_ms = turn.activation.node.environment.clock.now_ms()
+    turn.conn = conn
+    turn.connections.open(conn)
+    await turn.instance.on_connect(turn, conn)
 
 
 async def _until_open(
@@ -243,7 +233,10 @@ async def _run_end(
     turn.after(lambda: links.end(conn.id, None, conn.reason), late=True)
     if activation.info.connect_hooks.on_disconnect:
         try:
-            return await _tell(activation, turn, conn)
+            await activation.ensure_started(turn, None, create=False)
+            turn.begin(activation.instance, activation.actor_id)
+            _, durable = await run_hooks(activation, turn, _leave(turn, conn))
+            return durable
         except HoldfastError as error:
             if not activation.live or error.reason is errors.STORE_UNAVAILABLE:
                 raise
@@ -257,18 +250,11 @@ async def _run_end(
     return activation.commit(batch, turn)
 
 
-async def _tell(activation: Activation, turn: Turn, conn: Conn) -> asyncio.Future[Durability]:
-    await activation.ensure_started(turn, None, create=False)
-    turn.begin(activation.instance, activation.actor_id)
+async def _leave(turn: Turn, conn: Conn) -> None:
     assert turn.instance is not None
-    try:
-        turn.conn = conn
-        turn.connections.remove(conn)
-        await turn.instance.on_disconnect(turn, conn)
-    except BaseException as error:
-        fail(activation, turn, error)
-        raise
-    return await finish(activation, turn, None)
+    turn.conn = conn
+    turn.connections.remove(conn)
+    await turn.instance.on_disconnect(turn, conn)
 
 
 def make_connect_turn(

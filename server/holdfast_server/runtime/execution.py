@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from holdfast_server.core import errors
 from holdfast_server.core.call import Answer, Call
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from holdfast_server.runtime.runners.api import ActionInfo
 
 log = logging.getLogger("holdfast.actor")
+
+R = TypeVar("R")
 
 _NULL = Value(1, b"null")
 
@@ -166,6 +169,18 @@ def connection_of(activation: Activation, call: Call) -> Conn | Call | None:
             raise HoldfastError(errors.CONNECTION_CLOSED, conn.reason or None)
         return conn
     return call if call.has_client else None
+
+
+async def run_hooks(
+    activation: Activation, turn: Turn, hooks: Coroutine[Any, Any, R]
+) -> tuple[R, asyncio.Future[Durability]]:
+    """Run hooks in a turn that has begun, and hand over its effects."""
+    try:
+        result = await run_until(hooks, turn.deadline)
+    except BaseException as error:
+        fail(activation, turn, error)
+        raise
+    return result, await finish(activation, turn, None)
 
 
 async def finish(

@@ -85,7 +85,7 @@ class Peer(Protocol):
 
         The initial subscriptions are made here, as `Subscribe.connection`, so that they
         get what on_connect broadcasts, and end with the connection. What this raises
-        rejects the connection.
+        rejects the connection; it is cancelled at `Connect.deadline`.
         """
         ...
 

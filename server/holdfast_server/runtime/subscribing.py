@@ -15,8 +15,7 @@ from holdfast_server.core.events import Subscribe
 from holdfast_server.core.limits import Limits
 from holdfast_server.core.mailbox import Mode
 from holdfast_server.core.values import Encoding
-from holdfast_server.runtime.deadline import run_until
-from holdfast_server.runtime.execution import check_target, fail, finish, settle
+from holdfast_server.runtime.execution import check_target, run_hooks, settle
 from holdfast_server.runtime.turn import Turn
 
 if TYPE_CHECKING:
@@ -32,6 +31,9 @@ def check_request(request: Subscribe, limits: Limits) -> None:
     """What can be wrong with a request whatever the actor is."""
     if len(request.names) > limits.event_names_max:
         raise invalid("names", f"has {len(request.names)}", limit=limits.event_names_max)
+    size = sum(len(name.encode()) for name in request.names)
+    if size > limits.event_filter_bytes_max:
+        raise invalid("names", f"has {size} bytes", limit=limits.event_filter_bytes_max)
     if "" in request.names:
         raise invalid("names", "has an empty name")
     if request.encoding == Encoding.PROTOBUF:
@@ -99,24 +101,19 @@ async def ask(activation: Activation, request: Subscribe, names: list[str]) -> N
             turn.begin(activation.instance, activation.actor_id)
             if request.connection is not None:
                 turn.conn = node.links.conn_of(activation, request.connection)
-            try:
-                for name in names:
-                    await run_until(_ask(turn, name, request), turn.deadline)
-            except BaseException as error:
-                fail(activation, turn, error)
-                raise
-            durable = await finish(activation, turn, None)
+            _, durable = await run_hooks(activation, turn, _ask(turn, names, request))
     except HoldfastError as error:
         await settle(activation, turn, error, None)
         raise
     await durable
 
 
-async def _ask(turn: Turn, name: str, request: Subscribe) -> None:
+async def _ask(turn: Turn, names: list[str], request: Subscribe) -> None:
     assert turn.instance is not None
-    if not await turn.instance.can_subscribe(turn, name, request.connection):
-        raise HoldfastError(
-            errors.SUBSCRIPTION_FORBIDDEN,
-            f"the actor does not let this caller subscribe to {name!r}",
-            metadata={"event": name},
-        )
+    for name in names:
+        if not await turn.instance.can_subscribe(turn, name, request.connection):
+            raise HoldfastError(
+                errors.SUBSCRIPTION_FORBIDDEN,
+                f"the actor does not let this caller subscribe to {name!r}",
+                metadata={"event": name},
+            )

@@ -14,13 +14,11 @@ from holdfast_server.core.errors import HoldfastError
 from holdfast_server.runtime.activation import Activation
 from holdfast_server.runtime.connecting import CONNECT, make_connect_turn, preflight
 from holdfast_server.runtime.connections import Conn, make_short_lived
-from holdfast_server.runtime.deadline import run_until
 from holdfast_server.runtime.execution import (
     check_target,
-    fail,
-    finish,
     origin_of,
     run_action,
+    run_hooks,
     settle,
     visits,
 )
@@ -55,7 +53,7 @@ async def enter(
     if activation.info.connect_hooks.preflight:
         conn = await let_in(activation, call, reply)
     if action.read_only and visits(activation, call):
-        conn = await _run_hooks(activation, call, conn)
+        conn = await _run_visit_hooks(activation, call, conn)
     return conn
 
 
@@ -67,11 +65,9 @@ async def let_in(activation: Activation, call: Call, reply: ReplyWriter | None) 
     return conn
 
 
-async def _run_hooks(activation: Activation, call: Call, conn: Conn | None) -> Conn:
-    turn, origin = (
-        make_connect_turn(activation, CONNECT, call.deadline, call.trace),
-        origin_of(call),
-    )
+async def _run_visit_hooks(activation: Activation, call: Call, conn: Conn | None) -> Conn:
+    turn = make_connect_turn(activation, CONNECT, call.deadline, call.trace)
+    origin = origin_of(call)
     try:
         async with activation.holding(turn, origin):
             check_target(activation, call)
@@ -79,21 +75,16 @@ async def _run_hooks(activation: Activation, call: Call, conn: Conn | None) -> C
                 turn, origin, create=call.target.create, value=call.target.input
             )
             turn.begin(activation.instance, activation.actor_id)
-            try:
-                conn = conn or make_short_lived(turn, call.params)
-                turn.conn = conn
-                await run_until(_both(turn, conn), turn.deadline)
-            except BaseException as error:
-                fail(activation, turn, error)
-                raise
-            await finish(activation, turn, None)
+            visitor, _ = await run_hooks(activation, turn, _both(turn, call, conn))
     except HoldfastError as error:
         await settle(activation, turn, error, None)
         raise
-    return conn
+    return visitor
 
 
-async def _both(turn: Turn, conn: Conn) -> None:
+async def _both(turn: Turn, call: Call, conn: Conn | None) -> Conn:
     assert turn.instance is not None
+    turn.conn = conn = conn or make_short_lived(turn, call.params)
     await turn.instance.on_connect(turn, conn)
     await turn.instance.on_disconnect(turn, conn)
+    return conn

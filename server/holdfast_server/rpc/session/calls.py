@@ -8,6 +8,7 @@ streaming call ends then, since nobody could read its items.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from holdfast_server.core import errors
 from holdfast_server.core.call import Answer, Call, Target
 from holdfast_server.core.errors import HoldfastError
 from holdfast_server.rpc.session.streams import Kind, Stream
+from holdfast_server.runtime.calls import ends_here
 from holdfast_server.runtime.deadline import Expiring
 
 if TYPE_CHECKING:
@@ -90,7 +92,7 @@ class CallStream(Stream):
 class ItemStream(CallStream):
     """A streaming call: an item while there is credit, and none is made without."""
 
-    __slots__ = ("_credit", "_ending", "_more")
+    __slots__ = ("_between", "_credit", "_draining", "_more")
     kind = Kind.STREAMING
     method = "/holdfast.v1.ActorService/StreamAction"
 
@@ -104,44 +106,61 @@ class ItemStream(CallStream):
     ) -> None:
         super().__init__(number, session, call, connection)
         self._credit = window
-        self._ending = False
+        # Whether it waits for its client, and not for its actor.
+        self._between = False
+        self._draining = False
         self._more: asyncio.Future[Any] | None = None
 
     def credit(self, count: int) -> None:
         self._credit += count
-        self._wake()
+        if self._more is not None and not self._more.done():
+            self._more.set_result(None)
 
     def broken(self) -> None:
         self.cancel()
 
     def streams_end(self) -> None:
-        self._ending = True
-        self._wake()
-
-    def _wake(self) -> None:
-        if self._more is not None and not self._more.done():
-            self._more.set_result(None)
+        if self._between and self._task is not None:
+            self._draining = True
+            self._task.cancel()
 
     async def _answer(self) -> Answer | None:
-        shared = self._session.shared
-        async with aclosing(shared.node.stream(self._call)) as items:
+        session, calls = self._session, self._session.shared.calls
+        async with aclosing(session.shared.node.stream(self._call)) as items:
             async for item in items:
-                # Of those that wait for room each looks again after the one before it.
-                await self._session.has_room()
-                self._credit -= len(item.data)
-                self._session.item(self.number, item)
-                shared.calls.check_stream()
+                try:
+                    # Of those that wait for room each looks again after the one before it.
+                    await self._client(session.has_room())
+                finally:
+                    # What has been made is said, however it ends.
+                    self._credit -= len(item.data)
+                    session.item(self.number, item)
+                calls.check_stream()
                 if self._credit <= 0:
-                    await self._credited()
+                    await self._client(self._credited())
         return None
+
+    async def _client(self, ready: Awaitable[None]) -> None:
+        """Wait for the client, between two items."""
+        calls, task = self._session.shared.calls, self._task
+        self._between = True
+        try:
+            async with Expiring(self._call.deadline):
+                await ready
+        except asyncio.CancelledError:
+            if self._draining and task is not None:
+                task.uncancel()
+            elif calls.was_cut(task) is None:
+                raise
+            raise ends_here() from None
+        finally:
+            self._between = False
 
     async def _credited(self) -> None:
         loop = self._session.shared.node.loop
-        async with Expiring(self._call.deadline):
-            while self._credit <= 0 and not self._ending:
-                self._more = loop.create_future()
-                await self._more
-        self._session.shared.calls.check_stream()
+        while self._credit <= 0:
+            self._more = loop.create_future()
+            await self._more
 
 
 def _end_span(span: RpcSpan, failure: HoldfastError | None, answer: Answer | None) -> None:

@@ -29,7 +29,14 @@ from holdfast_server.rpc.session.calls import CallStream, ItemStream
 from holdfast_server.rpc.session.chunks import Assembler, ChunkedTooLong, ChunksFull
 from holdfast_server.rpc.session.connections import ConnectionStream
 from holdfast_server.rpc.session.outbox import Outbox
-from holdfast_server.rpc.session.streams import OPENING, Kind, Stream, Streams, protocol_error
+from holdfast_server.rpc.session.streams import (
+    OPENING,
+    UNBOUNDED,
+    Kind,
+    Stream,
+    Streams,
+    protocol_error,
+)
 from holdfast_server.rpc.session.subscriptions import SubscriptionStream
 from holdfast_server.rpc.session.terms import Terms, call_of, connect_of, subscribe_of
 from holdfast_server.runtime.environment import housekeeping
@@ -104,8 +111,12 @@ class Session:
             self._heard = loop.time()
             frame = await read_frame(transport)
             self._heard = loop.time()
+        self._reading = False
         for stream in self.streams:
-            if stream.kind not in (Kind.CALL, Kind.STREAMING):
+            if stream.kind is Kind.STREAMING:
+                # Nobody can give it credit; the transport alone holds it up.
+                stream.credit(UNBOUNDED)
+            elif stream.kind is not Kind.CALL:
                 self.streams.end(stream.number)
                 self.resumable = self.resumable or stream.resumable
                 stream.broken()

@@ -37,8 +37,8 @@ ACCEPTS: Final[Mapping[Kind, frozenset[str]]] = {
 # Commands that open a stream.
 OPENING: Final = frozenset({"call", "connect", "subscribe"})
 
-# More than any credit: what is taken from one that must send nothing for now.
-_HELD: Final = 1 << 80
+# More than any credit that a client gives.
+UNBOUNDED: Final = 1 << 80
 
 
 def protocol_error(field: str, message: str, *, limit: object = None) -> HoldfastError:
@@ -118,12 +118,12 @@ class Fed(Stream):
     def hold(self) -> None:
         if not self._held:
             self._held = True
-            self.credit(-_HELD)
+            self.credit(-UNBOUNDED)
 
     def release(self) -> None:
         if self._held:
             self._held = False
-            self.credit(_HELD)
+            self.credit(UNBOUNDED)
 
 
 class Streams:
