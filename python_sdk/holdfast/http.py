@@ -8,7 +8,7 @@ up whatever their case.
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Iterator, Mapping
 from typing import Any, Protocol, TypeAlias
 from urllib.parse import parse_qsl, unquote
 
@@ -150,7 +150,7 @@ class _WithBody:
         except (ValueError, RecursionError) as error:
             raise _malformed(f"is no JSON: {error}") from None
 
-    async def stream(self, *, limit: int | None = None) -> AsyncIterator[bytes]:
+    async def stream(self, *, limit: int | None = None) -> AsyncGenerator[bytes, None]:
         """The parts of the body as they come; they are not kept.
 
         After more than `limit` bytes raises ActorError `message.incoming_too_long`.

@@ -191,9 +191,9 @@ async def test_a_token_is_shown_and_a_url_has_it(start: Start) -> None:
             assert await websocket.receive() == "/ {}"
         url = await desk.get_gateway_url()
         assert url.endswith("@s3cret%2F%2B%3D")
-        async with aiohttp.ClientSession() as session:
-            async with session.get(URL(f"{url}/request/x", encoded=True)) as answer:
-                assert answer.status == 203
+        asked = URL(f"{url}/request/x", encoded=True)
+        async with aiohttp.ClientSession() as session, session.get(asked) as answer:
+            assert answer.status == 203
     async with client_of(server, token="wrong") as client:
         refused = await client.get(Desk, ["a"]).fetch()
         assert refused.status in (401, 403)
