@@ -8,7 +8,7 @@ to the types the class declares; without, every name is an action of the wire.
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
@@ -30,6 +30,8 @@ from holdfast._transport import Call, Lifecycle, Subscribe, Target
 from holdfast.actor import CLIENT_MEMBERS, Action
 from holdfast.errors import HoldfastError
 from holdfast.events import DeliveredEvent, SlowReader
+from holdfast.fetch import ClientSocket, FetchBody, request_of, transport_of
+from holdfast.http import GivenHeaders, Response
 
 if TYPE_CHECKING:
     from holdfast._grpc import GrpcTransport
@@ -294,6 +296,43 @@ class ActorHandle(Callee):
     ) -> Callable[[], None]:
         """As `on`, for one event."""
         return self._listen(name, function, slow_reader, once=True)
+
+    async def fetch(
+        self,
+        path: str = "/",
+        *,
+        method: str = "GET",
+        headers: GivenHeaders | None = None,
+        body: FetchBody = None,
+    ) -> Response:
+        """Send a raw HTTP request to the actor's `on_request`, through the gateway.
+
+        `path` begins with "/" or not, and may have a query. Answers whatever their status
+        are returned, errors of the server as JSON with `group`, `code` and `message`; their
+        body is read from the response, to its end, or given up by its `close`. Raises
+        ActorError when the gateway cannot be reached, or the handle's timeout passes before
+        the answer begins; nothing is tried again.
+        """
+        request = request_of(self, path, method=method, headers=headers, body=body)
+        return await transport_of(self).fetch(request)
+
+    def websocket(
+        self,
+        path: str = "/",
+        *,
+        headers: GivenHeaders | None = None,
+        subprotocols: Sequence[str] = (),
+    ) -> ClientSocket:
+        """A raw WebSocket to the actor's `on_websocket`, through the gateway: to be entered
+        with `async with`, or awaited. What is wrong with it is told by its close code."""
+        request = request_of(self, path, headers=headers, subprotocols=subprotocols)
+        return ClientSocket(transport_of(self), request)
+
+    async def get_gateway_url(self) -> str:
+        """The URL of the actor at the gateway, with the client's token: what follows it is
+        "/request/..." or "/websocket/...". Creates the actor if the handle is from
+        get_or_create."""
+        return await transport_of(self).url(self._client.namespace, self._target)
 
     async def resolve(self) -> str:
         """The actor's id; creates the actor if the handle is from get_or_create.

@@ -14,6 +14,7 @@ be returned by an ordinary `on_request`.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 from urllib.parse import unquote
@@ -124,13 +125,13 @@ async def respond_with(
     scope = {**_scope("http", request, c), "method": request.method}
     try:
         await app(scope, run.receive, run.send)
-    except _Gone as error:
-        raise ClientDisconnected("the client has gone") from error
-    except Exception as error:
-        # Frameworks have their own name for it.
-        if run.gone:
-            raise ClientDisconnected("the client has gone") from error
+    except Exception:
+        # Frameworks have their own names for it.
+        if run.gone is not None:
+            raise run.gone from None
         raise
+    if run.gone is not None:
+        raise run.gone
     if not run.complete:
         raise HoldfastError("the ASGI application has sent no complete response")
 
@@ -142,17 +143,23 @@ class _HttpRun:
         self._body = body
         self._sink = sink
         self._read = False
+        # Whether the answer is complete, or the client has gone.
+        self._over = asyncio.Event()
         # What was said of the answer, until there is something of its body.
         self.head: Message | None = None
-        self.started = self.complete = self.gone = False
+        self.started = self.complete = False
+        # That the client has gone, as it was told.
+        self.gone: ClientDisconnected | None = None
 
     async def receive(self) -> Message:
-        if self._read or self.complete or self.gone:
+        if self._read:
+            # Applications wait so, beside their answer, for the client to leave.
+            await self._over.wait()
             return {"type": "http.disconnect"}
         try:
             data = await self._body.read()
-        except ClientDisconnected:
-            self.gone = True
+        except ClientDisconnected as gone:
+            self._leave(gone)
             return {"type": "http.disconnect"}
         self._read = not data
         return {"type": "http.request", "body": data, "more_body": bool(data)}
@@ -169,7 +176,9 @@ class _HttpRun:
     async def _send_body(self, message: Message) -> None:
         data, more = bytes(message.get("body", b"")), bool(message.get("more_body", False))
         head, self.head = self.head, None
-        self.complete = not more
+        if not more:
+            self.complete = True
+            self._over.set()
         try:
             if head is not None:
                 self.started = True
@@ -180,9 +189,14 @@ class _HttpRun:
                 await self._sink.start(status, headers)
             if data:
                 await self._sink.send(data)
-        except ClientDisconnected as error:
-            self.gone = True
-            raise _Gone("the client has gone") from error
+        except ClientDisconnected as gone:
+            self._leave(gone)
+            raise _Gone("the client has gone") from gone
+
+    def _leave(self, gone: ClientDisconnected) -> None:
+        self.gone = gone
+        self._read = True
+        self._over.set()
 
 
 # WebSockets

@@ -15,7 +15,7 @@ closing an iterator early, as `break` does, ends the streaming action.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, Self, cast, overload
@@ -32,12 +32,15 @@ from holdfast._blocking_connection import (
     register_on,
     subscribe,
 )
+from holdfast._blocking_raw import Response, WebSocket
 from holdfast._handle import ActorHandle
 from holdfast._token import TokenSource
 from holdfast._transport import ActorInfo
 from holdfast.actor import Action, Actor
 from holdfast.client import Key
 from holdfast.events import DeliveredEvent, SlowReader
+from holdfast.fetch import FetchBody
+from holdfast.http import GivenHeaders
 from holdfast.tls import TlsConfig
 
 if TYPE_CHECKING:
@@ -148,6 +151,37 @@ class Handle(Generic[A]):
         listen = partial(self._handle.once, slow_reader=slow_reader)
         return register_on(self._runner, listen, name, Threaded()(function))
 
+    def fetch(
+        self,
+        path: str = "/",
+        *,
+        method: str = "GET",
+        headers: GivenHeaders | None = None,
+        body: FetchBody = None,
+    ) -> Response:
+        """Send a raw HTTP request to the actor's `on_request`, through the gateway.
+
+        As `holdfast.Client` does it. Raises ActorError when the gateway cannot be reached,
+        or the handle's timeout passes before the answer begins.
+        """
+        sent = self._handle.fetch(path, method=method, headers=headers, body=body)
+        return Response(self._runner, self._runner.run(sent))
+
+    def websocket(
+        self,
+        path: str = "/",
+        *,
+        headers: GivenHeaders | None = None,
+        subprotocols: Sequence[str] = (),
+    ) -> WebSocket:
+        """A raw WebSocket to the actor's `on_websocket`, to be used with `with`."""
+        opening = self._handle.websocket(path, headers=headers, subprotocols=subprotocols)
+        return WebSocket(self._runner, opening)
+
+    def get_gateway_url(self) -> str:
+        """The URL of the actor at the gateway, with the client's token."""
+        return self._runner.run(self._handle.get_gateway_url())
+
     def resolve(self) -> str:
         """The actor's id; creates the actor if the handle is from get_or_create.
 
@@ -207,6 +241,7 @@ class Client:
         timeout: float | None = 60.0,
         encoding: str | int = payload.Encoding.MSGPACK,
         session: bool = True,
+        gateway: str | None = None,
     ) -> None:
         self._client = _client.Client(
             address,
@@ -216,6 +251,7 @@ class Client:
             timeout=timeout,
             encoding=encoding,
             session=session,
+            gateway=gateway,
         )
         self._runner = Runner()
 
@@ -402,4 +438,4 @@ class Client:
         return Handle(self._runner, cast(ActorHandle, handle))
 
 
-__all__ = ["Client", "Connection", "Handle"]
+__all__ = ["Client", "Connection", "Handle", "Response", "WebSocket"]

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeAlias, TypeVar, cast,
 from holdfast import payload
 from holdfast._actions import encode_value
 from holdfast._address import check_address
+from holdfast._gateway_url import check_gateway
 from holdfast._handle import (
     DEFAULTS,
     ActorHandle,
@@ -39,7 +40,9 @@ from holdfast.tls import TlsConfig
 
 if TYPE_CHECKING:
     from holdfast._grpc import GrpcTransport
+    from holdfast._http import HttpRaw
     from holdfast._trace import RpcObserver
+    from holdfast.fetch import RawTransport
 
 A = TypeVar("A", bound=Actor[Any, Any])
 Key: TypeAlias = str | Iterable[str]
@@ -295,7 +298,9 @@ class Client(BaseClient):
     with all its retries, in seconds; None waits for ever. `encoding` is that of arguments
     and results, a member of `holdfast.payload.Encoding` or its name, "json". `session` is
     whether calls share one stream where the server offers that; without it each is an RPC
-    of its own, and there are no connections.
+    of its own, and there are no connections. `gateway` is the URL of the server's gateway,
+    "http://127.0.0.1:6420", for `fetch`, `websocket` and `get_gateway_url` of its handles;
+    these need `pip install 'holdfast[http]'`.
 
     Making a client opens nothing; its first call does, and retries until its deadline
     while the server cannot be reached. Raises ValueError or TypeError for an argument that
@@ -313,6 +318,7 @@ class Client(BaseClient):
         timeout: float | None = 60.0,
         encoding: str | int = payload.Encoding.MSGPACK,
         session: bool = True,
+        gateway: str | None = None,
     ) -> None:
         super().__init__(None, namespace=namespace, timeout=timeout, encoding=encoding)
         if not isinstance(tls, (bool, TlsConfig)):
@@ -321,6 +327,8 @@ class Client(BaseClient):
         self._token = check_source(token)
         self._tls = tls
         self._session = session
+        self.gateway: str | None = check_gateway(gateway)
+        self._http: HttpRaw | None = None
         self._grpc: GrpcTransport | None = None
         self._observer: RpcObserver | None = None
 
@@ -351,6 +359,32 @@ class Client(BaseClient):
         self._token = check_source(token)
         if self._grpc is not None:
             self._grpc.tokens.renew(self._token)
+        if self._http is not None:
+            self._http.tokens.renew(self._token)
+
+    @property
+    def raw(self) -> RawTransport:
+        """What carries raw requests and WebSockets; HoldfastError without a gateway."""
+        if self._closed:
+            raise HoldfastError("the client is closed")
+        if self.gateway is None:
+            raise HoldfastError(
+                "raw requests go to the gateway: Client(..., gateway='http://127.0.0.1:6420')"
+            )
+        if self._http is None:
+            try:
+                # Here, so that whoever makes no raw request needs no HTTP client.
+                from holdfast._http import HttpRaw
+            except ModuleNotFoundError as error:
+                raise HoldfastError(
+                    f"raw requests need an HTTP client ({error.name} is missing): "
+                    "pip install 'holdfast[http]'"
+                ) from error
+            self._http = HttpRaw(self.gateway, self._token, self._resolve)
+        return self._http
+
+    async def _resolve(self, namespace: str, target: Target) -> str:
+        return await ActorHandle(self, target).resolve()
 
     def observe(self, observer: RpcObserver) -> None:
         """Let `observer` see the RPCs of this client from now on; see `holdfast.contrib`."""
@@ -361,6 +395,8 @@ class Client(BaseClient):
     async def close(self) -> None:
         """Close the channel; calls under way fail with a HoldfastError."""
         self._closed = True
+        if self._http is not None:
+            await self._http.close()
         if self._grpc is not None:
             await self._grpc.close()
 

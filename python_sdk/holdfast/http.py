@@ -8,7 +8,7 @@ up whatever their case.
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Iterator, Mapping
 from typing import Any, Protocol, TypeAlias
 from urllib.parse import parse_qsl, unquote
 
@@ -150,7 +150,7 @@ class _WithBody:
         except (ValueError, RecursionError) as error:
             raise _malformed(f"is no JSON: {error}") from None
 
-    async def stream(self, *, limit: int | None = None) -> AsyncIterator[bytes]:
+    async def stream(self, *, limit: int | None = None) -> AsyncGenerator[bytes, None]:
         """The parts of the body as they come; they are not kept.
 
         After more than `limit` bytes raises ActorError `message.incoming_too_long`.
@@ -164,11 +164,27 @@ class _WithBody:
         source, self._source = self._source, None
         if source is None:
             raise HoldfastError("the body has been read as a stream, and is not kept")
-        while part := await source.read():
-            self._read += len(part)
-            if limit is not None and self._read > limit:
-                raise _too_long(self._read, limit)
-            yield part
+        try:
+            while part := await source.read():
+                self._read += len(part)
+                if limit is not None and self._read > limit:
+                    raise _too_long(self._read, limit)
+                yield part
+        finally:
+            await _close(source)
+
+    async def close(self) -> None:
+        """Read no more of the body. A client that does not read an answer to its end, or
+        not at all, so gives its connection back."""
+        source, self._source = self._source, None
+        if source is not None:
+            await _close(source)
+
+
+async def _close(source: BodySource) -> None:
+    close = getattr(source, "close", None)
+    if close is not None:
+        await close()
 
 
 def _too_long(size: int, limit: int) -> ActorError:
@@ -296,6 +312,12 @@ class Response(_WithBody):
         _WithBody.__init__(made, source)
         made.status, made.headers, made.parts = status, Headers(headers), None
         return made
+
+    @property
+    def source(self) -> BodySource:
+        """Where the body of a received answer comes from."""
+        assert self._source is not None
+        return self._source
 
     @property
     def ok(self) -> bool:

@@ -42,7 +42,8 @@ async def start(tmp_path: Path) -> AsyncIterator[Start]:
         }
         server = Server(registry, load({}, **flags), store)
         await server.start()
-        client = Client(f"127.0.0.1:{server.port}")
+        gateway = f"http://127.0.0.1:{server.http_port}" if server.http_port else None
+        client = Client(f"127.0.0.1:{server.port}", gateway=gateway)
         opened.append((server, client))
         return server, client
 

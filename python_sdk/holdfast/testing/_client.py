@@ -20,8 +20,10 @@ from holdfast._grpc import GrpcTransport
 from holdfast._retry import Backoff, Sequence
 from holdfast._session_transport import SessionTransport
 from holdfast.client import Client
+from holdfast.fetch import RawTransport
 from holdfast.testing._connections import ClockedCarrier, ClockedCore, ClockedStream
 from holdfast.testing._loop import current_domain
+from holdfast.testing._raw import ClockedRaw
 
 R = TypeVar("R")
 
@@ -40,6 +42,10 @@ class Runs(Protocol):
 
     async def ready(self) -> None:
         """Start the harness if it has not started."""
+        ...
+
+    async def raw(self) -> RawTransport:
+        """What carries raw requests to the server; starts the harness as `ready` does."""
         ...
 
     def draws(self) -> random.Random:
@@ -205,6 +211,11 @@ class HarnessClient(Client):
     def transport(self) -> GrpcTransport:
         """What carries the calls of this client."""
         return cast(GrpcTransport, self._clocked)
+
+    @property
+    def raw(self) -> RawTransport:
+        """What carries raw requests and WebSockets."""
+        return ClockedRaw(self._clocked.runs)
 
     def __repr__(self) -> str:
         return f"<client of a test harness, namespace={self.namespace!r}>"

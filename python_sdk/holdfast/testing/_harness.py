@@ -19,6 +19,7 @@ from typing import Any, Final, Protocol, Self, TypeVar
 from holdfast._handle import ActorHandle
 from holdfast.actor_connection import ActorConnection
 from holdfast.events import DeliveredEvent
+from holdfast.fetch import RawTransport
 from holdfast.registry import Registry, server_entry
 from holdfast.testing._client import ClockedTransport, HarnessClient
 from holdfast.testing._durations import aware, microseconds
@@ -37,6 +38,7 @@ class World(Protocol):
     """The server's side, found by its entry point."""
 
     channel: Any
+    raw: RawTransport
     crashes: int
     opened: int
 
@@ -284,6 +286,11 @@ class Harness:
         """Refuse a harness that has ended, or is another loop's."""
         if self._loop is not None or self._ended:
             self._check_place()
+
+    async def raw(self) -> RawTransport:
+        """What carries raw requests to the server; starts the harness."""
+        await self.ready()
+        return self._world.raw
 
     def inside(self, run: Callable[..., R], *args: Any) -> R:
         """Run a plain function in the client's domain."""

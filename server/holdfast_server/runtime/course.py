@@ -116,7 +116,9 @@ class Course:
         turn = await self._hold()
         if self._activation.instance is not self._instance:
             self._release(turn)
-            raise HoldfastError(errors.ACTOR_DESTROYED)
+            gone = HoldfastError(errors.ACTOR_DESTROYED)
+            gone.ran = True
+            raise gone
         self._enter(turn)
 
     async def cut(self) -> asyncio.Future[Durability]:
@@ -225,6 +227,7 @@ class Course:
         except BaseException as error:
             node.catalog.leave(activation)
             if isinstance(error, HoldfastError):
+                error.ran = self._instance is not None
                 await settle(activation, turn, error, None)
             raise
         self.turn = turn

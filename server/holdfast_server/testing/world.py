@@ -37,6 +37,7 @@ from holdfast_server.testing.parts import (
     TestThreads,
     seeded,
 )
+from holdfast_server.testing.raw import InProcessRaw
 from holdfast_server.testing.wire import Handlers, Wire
 from holdfast_server.testing.wire import Server as WireServer
 
@@ -82,6 +83,7 @@ class World:
         self._secrets: random.Random
         self._wire = Wire(faults)
         self.channel = InProcessChannel(self._wire)
+        self.raw = InProcessRaw(self._wire)
         self._directory: tempfile.TemporaryDirectory[str] | None = None
         self._disk: FaultyStore
         self._life: Life | None = None
