@@ -169,7 +169,7 @@ class Connection:
             failure = desk.calls.failure_of(error, task)
             if isinstance(error, asyncio.CancelledError) and failure.reason is errors.CANCELLED:
                 raise
-            self._fail(failure_of(failure), told_first=True)
+            self._fail(failure_of(failure, opening=True), told_first=True)
             return False
         finally:
             if task is not None:
