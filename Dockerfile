@@ -1,7 +1,7 @@
 # The server with the client and the command line, in an image without a compiler.
 #
 #   docker build -t holdfast .
-#   docker run -p 6430:6430 -v holdfast-data:/data -v "$PWD":/app:ro --read-only \
+#   docker run -p 6430:6430 -p 6420:6420 -v holdfast-data:/data -v "$PWD":/app:ro --read-only \
 #     -e HOLDFAST_TOKEN=... holdfast serve app:registry
 #
 # It serves the registry of /app/app.py: mount your code there, or build an image
@@ -29,11 +29,12 @@ ENV PATH=/opt/holdfast/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
     HOLDFAST_DATA=/data \
-    HOLDFAST_GRPC=0.0.0.0:6430
+    HOLDFAST_GRPC=0.0.0.0:6430 \
+    HOLDFAST_HTTP=0.0.0.0:6420
 USER 10001:10001
 WORKDIR /app
 VOLUME /data
-EXPOSE 6430
+EXPOSE 6430 6420
 HEALTHCHECK --interval=10s --timeout=3s --start-period=30s \
     CMD ["holdfast", "--timeout", "2", "health"]
 STOPSIGNAL SIGTERM

@@ -48,6 +48,7 @@ class ServerProcess:
 
     def __init__(self, command: Sequence[str], data: Path, cwd: Path = ROOT) -> None:
         self.address = free_address()
+        self.http_address = free_address()
         self.data = data
         self._command = list(command)
         self._cwd = cwd
@@ -58,7 +59,11 @@ class ServerProcess:
         self._process = subprocess.Popen(
             self._command,
             cwd=self._cwd,
-            env=environment(HOLDFAST_GRPC=self.address, HOLDFAST_DATA=str(self.data)),
+            env=environment(
+                HOLDFAST_GRPC=self.address,
+                HOLDFAST_HTTP=self.http_address,
+                HOLDFAST_DATA=str(self.data),
+            ),
         )
         wait_until_serving(self._process, self.address)
 

@@ -14,6 +14,7 @@ from tests.docs.blocks import Block
 from tests.server_process import BIN, ServerProcess, environment
 
 ADDRESS = "127.0.0.1:6430"
+HTTP_ADDRESS = "127.0.0.1:6420"
 SERVE = "holdfast-server serve app:registry"
 
 
@@ -34,6 +35,7 @@ class Folder:
         self.path.joinpath(name).write_text(self.addressed(block.text), encoding="utf-8")
 
     def addressed(self, text: str) -> str:
+        text = text.replace(HTTP_ADDRESS, self.server.http_address)
         return text.replace(ADDRESS, self.server.address)
 
     def shell(self, text: str) -> str:

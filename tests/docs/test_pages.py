@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,8 @@ PAGES = sorted(
     for path in (ROOT / "docs").glob("*.md")
     if path.name != "getting-started.md"
 )
+# Where the pages' gateway is.
+GATEWAY = "127.0.0.1:6420"
 INFOS = {"python", "python client", "sh", "text", "toml", "json", "proto"}
 
 
@@ -31,8 +34,13 @@ async def test_the_blocks_of_a_page_run(page: str, start: Start, tmp_path: Path)
     namespace = vars(module)
     namespace.update(client=client, ADDRESS=f"127.0.0.1:{server.port}")
 
-    for each in found:
+    for each, following in zip(found, [*found[1:], None], strict=True):
         if each.info == "python client":
             await run_client(each, namespace)
+        elif each.info == "sh" and each.first_line.startswith("curl "):
+            assert following is not None
+            text = each.text.replace(GATEWAY, f"127.0.0.1:{server.http_port}")
+            printed = await run_shell(replace(each, text=text), server.port)
+            assert printed.rstrip("\n") == following.text.rstrip("\n"), f"{page}:{each.line}"
         elif each.info == "sh" and each.first_line.startswith("holdfast "):
             await run_shell(each, server.port)

@@ -56,6 +56,7 @@ def test_there_is_no_block_that_is_not_run() -> None:
         ("sh", "python3 -m venv .venv"),
         ("sh", "python client.py"),
         ("text", "2"),
+        ("sh", "curl -d"),
         ("sh", "buf curl"),
         ("js", "const grpc"),
         ("go", "package main"),
@@ -120,6 +121,13 @@ def test_node_calls_it(reader: Folder) -> None:
     proto.symlink_to(ROOT / "proto")
 
     assert reader.run("node", script.name, NODE_PATH=str(NODE_MODULES)) == f"{before + 2}\n"
+
+
+def test_curl_calls_it(reader: Folder) -> None:
+    before = increments(reader)
+    command = only("sh", "curl -d").text.replace("curl ", "curl -s ", 1)
+
+    assert json.loads(reader.shell(command)) == {"output": before + 1}
 
 
 def test_go_calls_it(reader: Folder, tmp_path: Path) -> None:

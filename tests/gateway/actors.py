@@ -8,6 +8,7 @@ from typing import Any
 
 from holdfast import (
     Actor,
+    BigInt,
     Connection,
     Context,
     Request,
@@ -59,6 +60,14 @@ class Counter(Actor[Count]):
     async def flood(self, c: Context[Count], count: int, size: int) -> None:
         for number in range(count):
             c.broadcast("flood", number, "x" * size)
+
+    @action
+    async def marked(self, c: Context[Count]) -> list[Any]:
+        return [BigInt(5), 5, 2**60]
+
+    @action
+    async def vanish(self, c: Context[Count]) -> None:
+        c.destroy()
 
     @action
     async def ask_missing(self, c: Context[Count]) -> None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 
 import aiohttp
 import pytest
 
-from tests.gateway.browser import Browser, answer_to, get_only
+from tests.gateway.browser import JSON_CONNECT, Browser, answer_to, get_only
 from tests.gateway.conftest import Start
 from tests.server.probe import until
 from tests.server.stage import Stage
@@ -382,63 +381,6 @@ async def test_more_actions_than_may_be_under_way(
     await talk.leave()
 
 
-# Slow readers
-
-
-async def test_a_client_without_credit_gets_everything_in_order(
-    start: Start, session: aiohttp.ClientSession
-) -> None:
-    browser = Browser(session, await start(subscription_window_bytes=1000))
-    talk = await browser.talk("counter", "a")
-    await talk.subscribe("flood")
-    assert await talk.result(0, "value") == 0
-
-    await browser.result("counter", "a", "flood", 500, 1500)
-
-    for number in range(500):
-        name, args = (await talk.receive())["Event"].values()
-        assert (name, args[0]) == ("flood", number)
-    await talk.leave()
-
-
-async def test_a_client_that_takes_nothing_is_cut_off(
-    start: Start, session: aiohttp.ClientSession
-) -> None:
-    server = await start(websocket_stall_s=0.05, websocket_send_bytes_max=1 << 20)
-    browser = Browser(session, server)
-    talk = await browser.talk("counter", "a")
-    await talk.subscribe("flood")
-    transport = talk.socket._response.connection.transport  # type: ignore[union-attr]
-    assert await talk.result(0, "value") == 0
-    transport.pause_reading()
-
-    gateway = server.gateway
-    assert gateway is not None
-    while len(gateway.sockets):
-        await browser.result("counter", "a", "flood", 100, 10_000)
-        await asyncio.sleep(0)
-
-    assert await browser.result("counter", "a", "value") == 0
-    transport.abort()
-
-
-async def test_a_client_that_lags_too_far_behind_is_told(
-    start: Start, session: aiohttp.ClientSession
-) -> None:
-    server = await start(subscription_lag_max=10, subscription_window_bytes=1000)
-    browser = Browser(session, server)
-    talk = await browser.talk("counter", "a")
-    await talk.subscribe("flood")
-    assert await talk.result(0, "value") == 0
-
-    await browser.result("counter", "a", "flood", 1000, 100)
-
-    frames = [await talk.socket.receive() for _ in range(1000)]
-    code = next(frame.data for frame in frames if frame.type is aiohttp.WSMsgType.CLOSE)
-    reason = next(str(frame.extra) for frame in frames if frame.type is aiohttp.WSMsgType.CLOSE)
-    assert (code, reason.partition("#")[0]) == (1011, "events.subscriber_too_slow")
-
-
 # Not a WebSocket after all
 
 
@@ -464,3 +406,38 @@ async def test_an_upgrade_that_is_none_is_refused_as_a_request(
     answer = await browser.get("/gateway/counter/connect?rvt-method=get", headers=headers)
 
     assert answer.status == 400
+
+
+# Named in what the client offers
+
+
+async def test_an_actor_named_by_its_id_alone(browser: Browser) -> None:
+    actor_id = await browser.actor_id("counter", "a")
+    offered = ("rivet_target.actor", f"rivet_actor.{actor_id}")
+
+    for path, protocols in (
+        (f"/gateway/{actor_id}/connect", JSON_CONNECT),
+        ("/connect", (*JSON_CONNECT, *offered)),
+        ("/api/rivet/connect", (*JSON_CONNECT, *offered)),
+        ("/connect/websocket", (*JSON_CONNECT, *offered)),
+    ):
+        talk = await browser.connect(path=path, protocols=protocols)
+        assert (await talk.receive())["Init"]["actorId"] == actor_id
+        await talk.leave()
+
+
+@pytest.mark.parametrize(
+    ("offered", "reason"),
+    [
+        (("rivet_target.actor",), "guard.missing_actor"),
+        (("rivet_target.runner", "rivet_actor.x"), "guard.target_invalid"),
+        (("rivet_actor.x",), "guard.no_route"),
+        (("rivet_target.actor", "rivet_actor.x"), "actor.not_found"),
+    ],
+)
+async def test_an_offer_that_names_nobody_is_the_reason_of_the_close(
+    browser: Browser, offered: tuple[str, ...], reason: str
+) -> None:
+    talk = await browser.connect(path="/connect", protocols=(*JSON_CONNECT, *offered))
+
+    assert await talk.closed() == (1011, reason)

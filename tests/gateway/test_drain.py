@@ -10,6 +10,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from holdfast_server.addresses import HostPort, bind
 from holdfast_server.app import Server
 from holdfast_server.config import Config, load
 from holdfast_server.gateway.gateway import Gateway
@@ -24,11 +25,12 @@ from tests.server.stage import Stage, tasks
 UNAVAILABLE = (1011, "guard.service_unavailable")
 
 
-async def test_whoever_comes_before_the_start_is_told_to_wait(
+async def test_whoever_comes_before_the_start_is_told_to_come_again(
     session: aiohttp.ClientSession,
 ) -> None:
-    gateway = Gateway(load({}).limits, secret_bytes=bytes, tls=lambda: None, access_log=False)
-    port = await gateway.open("127.0.0.1", 0)
+    limits = load({}, store_wait_s=0.01).limits
+    gateway = Gateway(limits, secret_bytes=bytes, tls=lambda: None, access_log=False)
+    port = await gateway.open(bind(HostPort("127.0.0.1", 0)))
     try:
         async with session.get(f"http://127.0.0.1:{port}/actors") as response:
             assert response.status == 503
@@ -38,6 +40,24 @@ async def test_whoever_comes_before_the_start_is_told_to_wait(
         talk = Talk(await session.ws_connect(url, protocols=("rivet",), autoclose=False))
         assert talk.socket.protocol == "rivet"
         assert await talk.closed() == UNAVAILABLE
+    finally:
+        await gateway.close()
+
+
+async def test_whoever_comes_just_before_the_start_is_answered_after_it(
+    browser: Browser, session: aiohttp.ClientSession
+) -> None:
+    running = browser.server.gateway
+    assert running is not None
+    assert running._router is not None
+    gateway = Gateway(load({}).limits, secret_bytes=bytes, tls=lambda: None, access_log=False)
+    port = await gateway.open(bind(HostPort("127.0.0.1", 0)))
+    try:
+        early = asyncio.ensure_future(session.get(f"http://127.0.0.1:{port}/actors/names"))
+        await until(lambda: gateway.open_connections == 1)
+        gateway.start(running._router.desk)
+        async with await early as response:
+            assert response.status == 200
     finally:
         await gateway.close()
 

@@ -62,6 +62,19 @@ def test_no_outcome_that_is_unknown_is_retried() -> None:
         assert f"{failure.group}.{failure.code}" == "store.commit_unknown"
 
 
+@pytest.mark.parametrize("name", ["ACTOR_OVERLOADED", "ACTOR_STOPPING", "SERVER_OVERLOADED"])
+def test_an_opening_that_would_pass_is_told_to_come_again(name: str) -> None:
+    """Clients give a connection up for good when its opening fails with any other code."""
+    error = HoldfastError(CATALOGUE[name])
+
+    failure = failure_of(error, opening=True)
+    error.ran = True
+    after = failure_of(error, opening=True)
+
+    assert f"{failure.group}.{failure.code}" == "guard.service_unavailable"
+    assert f"{after.group}.{after.code}" not in RETRIED
+
+
 async def test_a_missing_actor_is_told_so_only_by_the_one_that_was_called(
     browser: Browser, stage: Stage
 ) -> None:

@@ -53,7 +53,8 @@ class Container:
     def __init__(self, image: Runner, stage: Stage) -> None:
         self.address = free_address()
         self.cwd = image.path(stage.one("WORKDIR"))
-        self.environ = {**image.environment(stage), "HOLDFAST_GRPC": self.address}
+        addresses = {"HOLDFAST_GRPC": self.address, "HOLDFAST_HTTP": free_address()}
+        self.environ = {**image.environment(stage), **addresses}
         self.process = subprocess.Popen(
             [*command(stage.one("ENTRYPOINT")), *command(stage.one("CMD"))],
             cwd=self.cwd,
@@ -93,7 +94,8 @@ def test_the_image_is_small_and_runs_as_nobody_special() -> None:
     user, _, group = FINAL.one("USER").partition(":")
     assert int(user) == int(group) > 0
     assert FINAL.one("VOLUME") == FINAL.settings["HOLDFAST_DATA"] == "/data"
-    assert FINAL.settings["HOLDFAST_GRPC"].endswith(":" + FINAL.one("EXPOSE"))
+    ports = [FINAL.settings[f"HOLDFAST_{name}"].rpartition(":")[2] for name in ("GRPC", "HTTP")]
+    assert FINAL.one("EXPOSE").split() == ports
     assert FINAL.one("STOPSIGNAL") == "SIGTERM"
     assert [copy.split()[0] for copy in FINAL.of("COPY")] == [f"--from={BUILD.name}"]
     installs = [run for stage in (BUILD, FINAL) for run in stage.of("RUN") if "apt" in run]

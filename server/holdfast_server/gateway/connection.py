@@ -169,7 +169,7 @@ class Connection:
             failure = desk.calls.failure_of(error, task)
             if isinstance(error, asyncio.CancelledError) and failure.reason is errors.CANCELLED:
                 raise
-            self._fail(failure_of(failure), told_first=True)
+            self._fail(failure_of(failure, opening=True), told_first=True)
             return False
         finally:
             if task is not None:
@@ -241,7 +241,6 @@ class Connection:
     async def _act(self, request: ActionRequest) -> None:
         desk, link = self._desk, self._link
         task: asyncio.Task[object] | None = None
-        message: ActionResponse | Error
         try:
             task = desk.calls.enter()
             if link is None:
@@ -255,14 +254,14 @@ class Connection:
                 trace=self._trace,
             )
             answer = await desk.node.invoke(call)
-            message = ActionResponse(request.id, answer.value)
+            frame = self._codec.encode_to_client(ActionResponse(request.id, answer.value))
         except (asyncio.CancelledError, Exception) as error:
             failure = failure_of(desk.calls.failure_of(error, task))
-            message = self._error(failure, request.id)
+            frame = self._codec.encode_to_client(self._error(failure, request.id))
         finally:
             if task is not None:
                 desk.calls.leave(task)
-        self._say(message)
+        self._out.put(frame)
         self._calls -= 1
         self._end_when_quiet()
 
@@ -338,7 +337,7 @@ class Connection:
 
     # Saying
 
-    def _say(self, message: Init | Error | ActionResponse) -> None:
+    def _say(self, message: Init | Error) -> None:
         self._out.put(self._codec.encode_to_client(message))
 
     def _error(self, failure: Failure, action_id: int | None) -> Error:

@@ -78,14 +78,16 @@ class Failure:
         return close_reason(self.group, self.code, ray)
 
 
-def failure_of(error: HoldfastError) -> Failure:
-    """What is told of an error."""
+def failure_of(error: HoldfastError, *, opening: bool = False) -> Failure:
+    """What is told of an error; `opening` when it ends the opening of a connection, which
+    clients give up for good unless they are told to come again."""
     reason, nothing_ran = error.reason, not error.ran
     metadata = _metadata(error)
     retry_after_s = None if error.ran else reason.retry_after_s
     if reason is errors.COMMIT_UNKNOWN:
         retry_after_s = None
-    if nothing_ran and reason.reason in _NOT_READY:
+    passes = reason.reason in _NOT_READY or (opening and retry_after_s is not None)
+    if nothing_ran and passes:
         return Failure(
             503, UNAVAILABLE_GROUP, UNAVAILABLE_CODE, error.message, metadata, retry_after_s
         )

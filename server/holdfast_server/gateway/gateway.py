@@ -56,6 +56,7 @@ class Gateway:
         self._listening: list[asyncio.Server] = []
         self._http = HttpServer(self._handle, limits)
         self._router: Router | None = None
+        self._started = asyncio.Event()
         self.sockets = Sockets()
 
     @property
@@ -78,6 +79,7 @@ class Gateway:
         """Answer by this node from now on."""
         self._router = Router(desk, self.sockets)
         desk.guard.watch(self.sockets.recheck)
+        self._started.set()
 
     async def renew_tls(self) -> None:
         """Use the TLS files that are in force now for new connections."""
@@ -170,15 +172,22 @@ class Gateway:
         return exchange.refusal(failure)
 
     async def _route(self, exchange: Exchange) -> web.StreamResponse:
-        router = self._router
-        if router is None:
-            raise HoldfastError(errors.SERVER_DRAINING, "the server is starting; nothing ran")
+        router = self._router or await self._starting()
         router.desk.guard.check_page(exchange.http.headers)
         exchange.let_page_read()
         if exchange.http.method == "OPTIONS":
             headers = {**exchange.answer_headers, **preflight_headers(exchange.http.headers)}
             return web.Response(status=204, headers=headers)
         return await router.route(exchange)
+
+    async def _starting(self) -> Router:
+        """The router, for which it is worth waiting a little: a start is short."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._limits.store_wait_s):
+                await self._started.wait()
+        if self._router is None:
+            raise HoldfastError(errors.SERVER_DRAINING, "the server is starting; nothing ran")
+        return self._router
 
 
 def _failure_of(error: BaseException) -> Failure:
