@@ -7,7 +7,17 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from holdfast import Actor, BigInt, Context, UserError, action, setup
+from holdfast import (
+    Actor,
+    BigInt,
+    Context,
+    Request,
+    Response,
+    UserError,
+    WebSocket,
+    action,
+    setup,
+)
 
 
 @dataclass
@@ -166,4 +176,34 @@ class Room(Actor[Lines, Any]):
         c.conn.disconnect("dropped")
 
 
-registry = setup(use={"counter": Counter, "room": Room, "values": Values, "waiter": Waiter})
+class Site(Actor):
+    """Speaks HTTP and WebSocket by itself."""
+
+    async def on_request(self, c: Context, request: Request) -> Response:
+        if request.path == "/refuse":
+            raise UserError("no", code="refused")
+        if request.path == "/missing":
+            return Response("nothing here", status=404)
+        if request.path == "/mirror":
+            return Response(await request.body())
+        seen = {
+            "method": request.method,
+            "path": request.raw_path,
+            "query": str(request.query),
+            "mine": request.headers.get("x-mine"),
+            "body": (await request.body()).decode(),
+        }
+        return Response.from_json(seen, status=207, headers={"x-site": "ours"})
+
+    async def on_websocket(self, c: Context, websocket: WebSocket) -> None:
+        await websocket.send(f"{websocket.raw_path}?{websocket.query}")
+        async for message in websocket:
+            if message == "close":
+                await websocket.close(4001, "bye")
+            else:
+                await websocket.send(message)
+
+
+registry = setup(
+    use={"counter": Counter, "room": Room, "site": Site, "values": Values, "waiter": Waiter}
+)
