@@ -156,18 +156,23 @@ async def test_the_gateway_can_be_off(start: Start) -> None:
 
 
 async def test_each_request_is_logged_without_its_secrets(
-    start: Start, session: aiohttp.ClientSession, caplog: pytest.LogCaptureFixture
+    start: Start, session: aiohttp.ClientSession, caplog: pytest.LogCaptureFixture, stage: Stage
 ) -> None:
     browser = Browser(session, await start(access_log=True, token="s3cret"))
+    shown = {"x-rivet-token": "s3cret"}
 
     with caplog.at_level(logging.INFO, "holdfast.access"):
         path = f"/gateway/counter/action/value?{get_or_create('a', token='s3cret')}"
         answer = await browser.ask("POST", path)
         await browser.ask("POST", "/gateway/x@s3cret/action/value")
-        await until(lambda: len(caplog.records) >= 2)
+        call = asyncio.ensure_future(browser.act("waiter", "a", "wait", "x", headers=shown))
+        await stage.reached("x")
+        call.cancel()
+        await until(lambda: len(caplog.records) >= 3)
 
-    first, second = (record for record in caplog.records if record.name == "holdfast.access")
+    first, second, third = (record for record in caplog.records if record.name == "holdfast.access")
     assert first.getMessage() == "POST /gateway/counter/action/value 200"
     assert vars(first)["ray_id"] == answer.headers["x-rivet-ray-id"]
     assert second.getMessage() == "POST /gateway/x@***/action/value 404"
+    assert third.getMessage() == "POST /gateway/waiter/action/wait 499"
     assert "s3cret" not in caplog.text

@@ -35,6 +35,8 @@ access = logging.getLogger("holdfast.access")
 
 # How long requests may take to be answered once everything else has ended.
 _GRACE_S: Final = 2.0
+# What the log says of a request whose client did not wait for the answer.
+_HUNG_UP: Final = 499
 
 
 class Gateway:
@@ -126,23 +128,30 @@ class Gateway:
     # One request
 
     async def _handle(self, http: web.BaseRequest) -> web.StreamResponse:
-        loop = asyncio.get_running_loop()
-        began = loop.time() if self._access_log else 0.0
         exchange = Exchange(http, self._limits, make_ray(self._secret_bytes(16)))
-        response = await self._respond(exchange)
-        if self._access_log:
-            access.info(
-                "%s %s %d",
-                http.method,
-                exchange.shown_path,
-                response.status,
-                extra={
-                    "ray_id": exchange.ray,
-                    "seconds": round(loop.time() - began, 6),
-                    "remote": http.remote,
-                },
-            )
-        return response
+        if not self._access_log:
+            return await self._respond(exchange)
+        began, status = asyncio.get_running_loop().time(), _HUNG_UP
+        try:
+            response = await self._respond(exchange)
+            status = response.status
+            return response
+        finally:
+            self._log(exchange, status, began)
+
+    def _log(self, exchange: Exchange, status: int, began: float) -> None:
+        seconds = asyncio.get_running_loop().time() - began
+        access.info(
+            "%s %s %d",
+            exchange.http.method,
+            exchange.shown_path,
+            status,
+            extra={
+                "ray_id": exchange.ray,
+                "seconds": round(seconds, 6),
+                "remote": exchange.http.remote,
+            },
+        )
 
     async def _respond(self, exchange: Exchange) -> web.StreamResponse:
         router = self._router

@@ -107,12 +107,8 @@ class HttpConnection(web.RequestHandler):
 
     @property
     def _waits_for_head(self) -> bool:
-        return (
-            not self._request_in_progress
-            and not self._messages
-            and self._payload_parser is None
-            and self.transport is not None
-        )
+        # What is left of a body that nobody wanted is no head: then it does not wait.
+        return self._waiter is not None and not self._messages and self._payload_parser is None
 
     def _stop_timer(self) -> None:
         if self._head_timer is not None:
