@@ -104,14 +104,14 @@ async def test_what_does_not_end_is_cut_and_told_that_its_outcome_is_unknown(
     await stage.reached("http")
     await stage.reached("socket")
 
-    await browser.server.stop()
-
-    answer = await call
-    assert (answer.status, answer.error) == (500, "store.commit_unknown")
-    assert "retry-after" not in answer.headers
-    error = (await talk.receive())["Error"]
-    assert (error["group"], error["code"]) == ("store", "commit_unknown")
-    assert await talk.closed() == UNAVAILABLE
+    async with tasks(stop := asyncio.ensure_future(browser.server.stop())):
+        answer = await call
+        assert (answer.status, answer.error) == (500, "store.commit_unknown")
+        assert "retry-after" not in answer.headers
+        error = (await talk.receive())["Error"]
+        assert (error["group"], error["code"]) == ("store", "commit_unknown")
+        assert await talk.closed() == UNAVAILABLE
+        await stop
 
 
 async def test_connections_of_a_drained_server_end_when_their_time_is_over(
@@ -121,8 +121,9 @@ async def test_connections_of_a_drained_server_end_when_their_time_is_over(
     talk = await browser.talk("door", "a", params={"name": "ada"})
     assert "Event" in await talk.receive()
 
-    await browser.server.stop()
-    assert await talk.closed() == UNAVAILABLE
+    async with tasks(stop := asyncio.ensure_future(browser.server.stop())):
+        assert await talk.closed() == UNAVAILABLE
+        await stop
     assert not stage.is_reached("ada left")
 
     await start(on_disk=True, connection_grace_s=0.05)

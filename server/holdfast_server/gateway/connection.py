@@ -203,6 +203,9 @@ class Connection:
 
     async def _read(self) -> None:
         async for message in self._socket:
+            if self._ending is not None:
+                # What was sent before the client heard of the close.
+                continue
             if message.type is WSMsgType.TEXT or message.type is WSMsgType.BINARY:
                 await self._receive(message.data)
                 await self._out.room()

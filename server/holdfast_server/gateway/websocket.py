@@ -15,7 +15,7 @@ from collections.abc import Coroutine
 from contextlib import suppress
 from typing import Any, Final, Protocol
 
-from aiohttp import WSCloseCode, web
+from aiohttp import WSCloseCode, WSMessage, WSMsgType, web
 
 from holdfast_server.core.errors import HoldfastError, invalid
 from holdfast_server.core.limits import Limits
@@ -59,6 +59,9 @@ class WebSocket(web.WebSocketResponse):
         )
         self._ray = exchange.ray
         self._raw = raw
+        # Whether our close has been sent while somebody reads, and whether they are at the end.
+        self._said = False
+        self._read = asyncio.Event()
         self.headers.update(exchange.answer_headers)
 
     def prefer(self, protocol: str) -> None:
@@ -66,10 +69,35 @@ class WebSocket(web.WebSocketResponse):
         if PROTOCOL not in self._protocols:
             self._protocols = (protocol,)
 
+    async def receive(self, timeout: float | None = None) -> WSMessage:
+        """The next message; one of a close is the last."""
+        try:
+            message = await super().receive(timeout)
+        except BaseException:
+            self._read.set()
+            raise
+        if message.type not in (WSMsgType.TEXT, WSMsgType.BINARY):
+            self._read.set()
+        return message
+
     async def close(self, *, code: int = NORMAL, message: bytes = b"", drain: bool = True) -> bool:
+        """Close it, and wait a little for the client to do so too: one that meets a closed
+        line instead may lose what was said last."""
         if code == WSCloseCode.MESSAGE_TOO_BIG and not self._raw:
             code, message = FAILED, f"{TOO_LONG}#{self._ray}".encode()
-        return await super().close(code=code, message=message, drain=drain)
+        writer = self._writer
+        if writer is None or not (self._waiting or self._said):
+            return await super().close(code=code, message=message, drain=drain)
+        if not self._said and not self._closed:
+            # aiohttp would hang up at once, since another task reads.
+            self._said = True
+            await writer.close(code, message)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_CLOSE_S):
+                    await self._read.wait()
+            self._set_closed()
+            self._close_transport()
+        return True
 
 
 async def accept(exchange: Exchange, message_bytes_max: int = _MESSAGE_BYTES) -> WebSocket:
