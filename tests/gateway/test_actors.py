@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 from typing import Any
@@ -10,6 +11,7 @@ from urllib.parse import quote
 import pytest
 
 from tests.gateway.browser import Answer, Browser
+from tests.server.stage import Stage
 
 PUT = {"runner_name_selector": "default", "crash_policy": "sleep"}
 
@@ -28,6 +30,18 @@ async def test_get_or_create_makes_an_actor_once(browser: Browser) -> None:
     assert (actor["name"], actor["key"], actor["namespace_id"]) == ("counter", "a/b", "default")
     assert actor["connectable_ts"] == actor["create_ts"] > 1_700_000_000_000
     assert actor["destroy_ts"] is None
+
+
+async def test_get_or_create_waits_for_no_turn_of_the_actor(browser: Browser, stage: Stage) -> None:
+    actor_id = await browser.actor_id("waiter", "a")
+    call = asyncio.ensure_future(browser.result("waiter", "a", "wait", "x"))
+    await stage.reached("x")
+
+    # Clients before 2.3 ask so before each call, also before the one that ends the wait.
+    assert await browser.actor_id("waiter", "a") == actor_id
+
+    stage.let("x")
+    assert await call == "x"
 
 
 async def test_create_refuses_a_key_that_is_taken(browser: Browser) -> None:
