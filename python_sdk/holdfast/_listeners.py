@@ -27,7 +27,7 @@ class Queued:
     __slots__ = ("run",)
 
     def __init__(self, run: Function) -> None:
-        self.run = run
+        self.run: Function = run
 
 
 class _Place:
