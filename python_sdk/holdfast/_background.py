@@ -46,6 +46,11 @@ class BackgroundLoop:
     def _main(self) -> None:
         asyncio.set_event_loop(self.loop)
         self.loop.run_forever()
+        # What gRPC has still to do for calls that were cancelled.
+        left = asyncio.all_tasks(self.loop)
+        for task in left:
+            task.cancel()
+        self.loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
 
 
 _guard = threading.Lock()

@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import threading
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from types import TracebackType
@@ -25,6 +25,7 @@ from typing import Any, Final, Generic, Self, overload
 from typing_extensions import ParamSpec, TypeVar
 
 from holdfast._background import Runner
+from holdfast._listeners import Queued
 from holdfast.actor import Action
 from holdfast.actor_connection import ActorConnection, Status
 from holdfast.events import DeliveredEvent, SlowReader
@@ -53,17 +54,20 @@ class Threaded:
         """Whether the calling code is a listener."""
         return self._ident == threading.get_ident()
 
-    def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
+    def __call__(self, function: Callable[..., Any]) -> Any:
+        """The function as a listener of a connection, or of a handle."""
         if not callable(function):
             raise TypeError(f"a listener is a function, not {type(function).__name__}")
 
-        async def call(*args: Any) -> None:
-            loop = asyncio.get_running_loop()
-            outcome = await loop.run_in_executor(self._thread, function, *args)
-            if inspect.isawaitable(outcome):
-                await outcome
+        def call(unwanted: Callable[[], bool], args: tuple[Any, ...]) -> Any:
+            return None if unwanted() else function(*args)
 
-        return call
+        def run(unwanted: Callable[[], bool], *args: Any) -> Any:
+            # Here, and not in a coroutine, so that calls have the order of their causes.
+            loop = asyncio.get_running_loop()
+            return _awaited(loop.run_in_executor(self._thread, call, unwanted, args))
+
+        return Queued(run)
 
     def stop(self) -> None:
         """What is running ends by itself; nothing more begins."""
@@ -271,6 +275,12 @@ def make_connection(runner: Runner, connect: Callable[[Any], Any], params: Any) 
         return connect(params)
 
     return Connection(runner, runner.run(make()), Threaded())
+
+
+async def _awaited(running: Awaitable[Any]) -> None:
+    outcome = await running
+    if inspect.isawaitable(outcome):
+        await outcome
 
 
 async def _quiet(connection: ActorConnection[Any]) -> None:

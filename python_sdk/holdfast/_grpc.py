@@ -12,7 +12,7 @@ import asyncio
 import os
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NoReturn, TypeVar
 
 import grpc
 import grpc.aio
@@ -46,6 +46,20 @@ LOOKUP_PATIENCE_S: Final = 2.0
 _LOOKUP: Final = ("errors resolving", "DNS resolution failed", "lookup failed")
 
 
+class Closed:
+    """In the place of what a closed client had: whatever is called of it is refused."""
+
+    def __getattr__(self, name: str) -> Callable[..., NoReturn]:
+        return _refuse
+
+
+def _refuse(*_: Any, **__: Any) -> NoReturn:
+    raise HoldfastError("the client is closed")
+
+
+_CLOSED: Final = Closed()
+
+
 class GrpcTransport:
     """A `Transport` over one channel, for the event loop on which it was made."""
 
@@ -58,7 +72,7 @@ class GrpcTransport:
         backoff: Callable[[], Backoff] = Backoff,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        self._channel = channel
+        self._channel: Any = channel
         self._loop = asyncio.get_running_loop()
         self.time: Callable[[], float] = self._loop.time
         self._pid = os.getpid()
@@ -284,8 +298,16 @@ class GrpcTransport:
         """Close the channel; calls under way fail with a HoldfastError."""
         self._closed = True
         self.tokens.forget()
-        if self.can_wait:
-            await close_channel(self._channel)
+        channel = self._channel
+        if self.can_wait and channel is not _CLOSED:
+            self._forget()
+            await close_channel(channel)
+
+    def _forget(self) -> None:
+        # Whatever still refers to a closed client must not keep its channel: gRPC's thread
+        # would go on, which a fork does not survive.
+        self._channel = self._actors = self._kv = self._events = _CLOSED
+        self._letters = self._schedules = _CLOSED
 
     @property
     def can_wait(self) -> bool:
@@ -346,7 +368,8 @@ class GrpcTransport:
 
     def ready(self) -> bool:
         """Whether the channel has a connection now."""
-        return self._channel.get_state() is grpc.ChannelConnectivity.READY
+        channel = self._channel
+        return channel is not _CLOSED and channel.get_state() is grpc.ChannelConnectivity.READY
 
     def check_usable(self) -> None:
         """Refuse what would hang: a closed channel, another event loop, a forked process."""

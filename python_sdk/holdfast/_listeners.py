@@ -1,7 +1,8 @@
 """Functions that hear of events: called in order, never allowed to break anything.
 
 A plain function runs where the event arrives. A coroutine function is awaited before the
-next event of the same listener; meanwhile its events wait, and give no credit.
+next event of the same listener; meanwhile its events wait, and give no credit. A `Queued`
+one is called at once each time, since it keeps the order by itself, that of all listeners.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import inspect
 import logging
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 log = logging.getLogger("holdfast")
@@ -18,23 +20,61 @@ log = logging.getLogger("holdfast")
 Function = Callable[..., Any]
 
 
+class Queued:
+    """A function that runs elsewhere, one call after the other. `run` is given what says
+    whether the call is wanted no more, and the arguments; it gives an awaitable."""
+
+    __slots__ = ("run",)
+
+    def __init__(self, run: Function) -> None:
+        self.run: Function = run
+
+
+class _Place:
+    # Whether a listener is there; apart from it, so that nothing refers to itself.
+    __slots__ = ("gone", "once")
+
+    def __init__(self, once: bool) -> None:
+        self.once = once
+        self.gone = False
+
+    def is_lost(self) -> bool:
+        return self.gone and not self.once
+
+
 class Listener:
     """One registration of one function."""
 
-    __slots__ = ("_errors", "_function", "_once", "_waiting", "gone", "remove", "task")
+    __slots__ = (
+        "_errors",
+        "_function",
+        "_once",
+        "_place",
+        "_queued",
+        "_waiting",
+        "remove",
+        "tasks",
+    )
 
     def __init__(
-        self, function: Function, errors: Callable[[Exception], None], *, once: bool = False
+        self,
+        function: Function | Queued,
+        errors: Callable[[Exception], None],
+        *,
+        once: bool = False,
     ) -> None:
+        self._place = _Place(once)
+        self._queued = isinstance(function, Queued)
+        if isinstance(function, Queued):
+            function = partial(function.run, self._place.is_lost)
         if not callable(function):
             raise TypeError(f"a listener is a function, not {type(function).__name__}")
         self._function = function
         self._errors = errors
         self._once = once
         self._waiting: deque[tuple[tuple[Any, ...], Callable[[], None]]] = deque()
-        # What an `async` function does now; None while it does nothing.
-        self.task: asyncio.Task[None] | None = None
-        self.gone: bool = False
+        # Calls that are not over; more than one only of a queued function.
+        self.tasks: set[asyncio.Task[None]] = set()
         self.remove: Callable[[], None] = lambda: None
 
     def offer(self, args: tuple[Any, ...], done: Callable[[], None]) -> None:
@@ -44,14 +84,16 @@ class Listener:
             return
         if self._once:
             self.remove()
-        if self.task is not None:
+        if self.tasks and not self._queued:
             self._waiting.append((args, done))
             return
         outcome = self._call(args)
         if outcome is None:
             done()
         else:
-            self.task = asyncio.get_running_loop().create_task(self._finish(outcome, done))
+            task = asyncio.get_running_loop().create_task(self._finish(outcome, done))
+            self.tasks.add(task)
+            task.add_done_callback(self.tasks.discard)
 
     def _call(self, args: tuple[Any, ...]) -> Any:
         try:
@@ -73,9 +115,20 @@ class Listener:
                 if not self._waiting:
                     return
                 args, done = self._waiting.popleft()
-                outcome = None if self.gone and not self._once else self._call(args)
+                outcome = None if self._place.is_lost() else self._call(args)
         finally:
-            self.task = None
+            task = asyncio.current_task()
+            assert task is not None
+            self.tasks.discard(task)
+
+    @property
+    def gone(self) -> bool:
+        """Whether it was removed."""
+        return self._place.gone
+
+    def leave(self) -> None:
+        """It was removed."""
+        self._place.gone = True
 
 
 class Listeners:
@@ -91,7 +144,11 @@ class Listeners:
         return len(self._found)
 
     def add(
-        self, function: Function, *, once: bool = False, emptied: Callable[[], None] | None = None
+        self,
+        function: Function | Queued,
+        *,
+        once: bool = False,
+        emptied: Callable[[], None] | None = None,
     ) -> Callable[[], None]:
         """Register a function; `emptied` is called when the last one goes."""
         listener = Listener(function, self._errors, once=once)
@@ -99,7 +156,7 @@ class Listeners:
         def remove() -> None:
             if self._found.pop(listener, self) is self:
                 return
-            listener.gone = True
+            listener.leave()
             if emptied is not None and not self._found:
                 emptied()
 
@@ -109,7 +166,7 @@ class Listeners:
 
     async def settled(self) -> None:
         """Wait until those that are called now have come to their end."""
-        while busy := [each.task for each in self._found if each.task is not None]:
+        while busy := [task for each in self._found for task in each.tasks]:
             await asyncio.wait(busy)
 
     def call(self, *args: Any, done: Callable[[], None] = lambda: None) -> None:
@@ -148,4 +205,4 @@ def log_error(what: str) -> Callable[[Exception], None]:
     return report
 
 
-__all__ = ["Function", "Listener", "Listeners", "last_of", "log_error"]
+__all__ = ["Function", "Listener", "Listeners", "Queued", "last_of", "log_error"]

@@ -19,7 +19,7 @@ import grpc.aio
 
 from holdfast._authorization import Authorization
 from holdfast._feed import Carrier, Feed
-from holdfast._grpc import GrpcTransport, Tries
+from holdfast._grpc import Closed, GrpcTransport, Tries
 from holdfast._session import Session, Unoffered
 from holdfast._session_calls import (
     CallStream,
@@ -221,6 +221,10 @@ class SessionTransport(GrpcTransport):
             for session in sessions:
                 await session.closed()
         await super().close()
+
+    def _forget(self) -> None:
+        super()._forget()
+        self._sessions = Closed()
 
     def _beside(self, call: Call) -> bool:
         session = self._by_namespace.get(call.namespace)

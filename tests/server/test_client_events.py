@@ -52,6 +52,8 @@ async def test_events_of_a_typed_handle_have_their_declared_types(
     client = await typed_client(start)
     feed = client.get_or_create(Feed, ["a"]).with_options(encoding=encoding)
     heard: list[Any] = []
+    # Who subscribes to an actor that is there does so before any later call.
+    await feed.resolve()
     async with feed.connect() as conn, Client(client.address, session=False) as plain:
         conn.on(name, lambda *found: heard.append(found))
         feed.on(name, lambda *found: heard.append(found))

@@ -59,13 +59,39 @@ def in_child(call):
         os._exit(0)
     os.waitpid(child, 0)
 """
-CLOSED_FIRST = """
+# Each uses a client, closes it, and does so again in a child, which prints what it got.
+CLOSED_FIRST = {
+    "calls": """
 async def use():
     async with Client(address) as client:
         return await client.get_or_create("counter", ["a"]).increment()
 asyncio.run(use())
 in_child(lambda: print(asyncio.run(use()), flush=True))
-"""
+""",
+    "a connection and listeners": """
+async def use():
+    async with Client(address) as client:
+        counter = client.get_or_create("counter", ["a"])
+        counter.on("told", print)
+        async with counter.connect() as conn:
+            conn.on("told", print)
+            events = conn.events("told")
+            return await conn.increment()
+asyncio.run(use())
+in_child(lambda: print(asyncio.run(use()), flush=True))
+""",
+    "a blocking client": """
+def use():
+    with blocking.Client(address) as client:
+        counter = client.get_or_create("counter", ["a"])
+        counter.on("told", print)
+        with counter.connect() as conn:
+            conn.on("told", print)
+            return conn.increment()
+use()
+in_child(lambda: print(use(), flush=True))
+""",
+}
 
 
 async def output_of(script: str, port: int, **environment: str) -> str:
@@ -93,9 +119,10 @@ async def test_a_forked_process_is_told_the_remedy(start: Start, which: str) -> 
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
-async def test_a_fork_after_closing_is_fine(start: Start) -> None:
+@pytest.mark.parametrize("what", CLOSED_FIRST)
+async def test_a_fork_after_closing_is_fine(start: Start, what: str) -> None:
     server, _ = await start()
-    assert await output_of(CLOSED_FIRST, server.port) == "2\n"
+    assert await output_of(CLOSED_FIRST[what], server.port) == "2\n"
 
 
 async def test_another_event_loop_is_told_the_remedy(start: Start) -> None:
