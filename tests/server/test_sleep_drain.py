@@ -35,6 +35,10 @@ class Text(Actor[list[str]]):
         stage.log.append(f"sleep {c.key[0]}")
 
     @action
+    async def keep(self, c: Context[list[str]], point: str) -> None:
+        c.keep_awake(stage.pause(point))
+
+    @action
     async def write(self, c: Context[list[str]], length: int) -> int:
         c.state[:] = ["x" * length]
         return length
@@ -157,6 +161,26 @@ async def test_states_that_are_too_large_together_put_the_longest_idle_to_sleep(
         assert await client.get_or_create(Text, [key]).write(9_000) == 9_000
     await spin()
     assert stage.log == ["sleep b"]
+
+
+async def test_those_who_are_kept_awake_are_not_put_to_sleep_for_room(
+    start: Start, stage: Stage
+) -> None:
+    server, client = await started(start, texts, activations_bytes_max=100_000)
+    kept = client.get_or_create(Text, ["kept"])
+    await kept.keep("working")
+    for key in ("kept", "a", "b"):
+        await client.get_or_create(Text, [key]).write(10_000)
+
+    # The one that has been idle for longest has work: the next has to go.
+    await asleep(server, "text", "a")
+    await spin()
+    assert stage.log == ["sleep a"]
+    stage.let("working")
+    await until_idle(server, "text", "kept")
+    await client.get_or_create(Text, ["c"]).write(10_000)
+    await until(lambda: len(stage.log) == 2)
+    assert awake(server, "text", "c")
 
 
 async def test_one_state_above_the_budget_is_served(start: Start, stage: Stage) -> None:

@@ -41,6 +41,15 @@ class Door(Plain):
     async def tell(self, c: Context[Counts]) -> None:
         c.broadcast("secret", "told")
 
+    @action
+    async def begin(self, c: Context[Counts], kind: str) -> None:
+        async def work() -> None:
+            await stage.pause("working")
+            async with c.turn():
+                c.state.calls += 10
+
+        getattr(c, kind)(work())
+
 
 class Stubborn(Door):
     """Its first on_sleep does not end when it is cancelled, and has the actor meanwhile."""
@@ -134,6 +143,25 @@ async def test_calls_behind_an_on_sleep_that_is_given_up_run_once(
         stage.let("asleep")
 
         assert await asyncio.gather(*asking) in ([[2, 0, n], [0, 1]] for n in (2, 3, 4))
+
+
+@pytest.mark.parametrize("kind", ["keep_awake", "wait_until"])
+async def test_work_that_a_waiting_turn_begins_has_its_time(
+    start: Start, stage: Stage, kind: str
+) -> None:
+    server, client = await started(start, registry)
+    door = client.get_or_create(Door, ["a"])
+    dozing = asyncio.create_task(door.doze_later("point"))
+    await stage.reached("point")
+    beginning = asyncio.create_task(door.begin(kind))
+    async with tasks(dozing, beginning):
+        await until_waiting(server, 1, "door", "a")
+        stage.let("point")
+        # It runs when its actor goes to sleep already, as the last one before.
+        await beginning
+        await stage.reached("working")
+        stage.let("working")
+    assert await door.call() == [2, 0, 11]
 
 
 async def test_a_subscription_that_is_let_in_while_its_actor_falls_asleep_is_made(

@@ -175,11 +175,12 @@ class Sleeper:
             ended = True
             if activation.info.has_on_sleep:
                 until, ended = await self._on_sleep(activation, background)
-            self._node.raw.retire(activation)
             timer.cancel()
-            ended = await background.drain(until) and ended
-            if ended and background.state is State.SLEEPING:
-                await self._last_turn(activation)
+            ended = await self._drain_work(activation, background, until) and ended
+            while ended and background.state is State.SLEEPING:
+                if await self._last_turn(activation, background):
+                    break
+                ended = await self._drain_work(activation, background, until)
         except HoldfastError as error:
             log.warning("%s leaves memory: %s", activation.address, error)
         except Exception:
@@ -234,11 +235,22 @@ class Sleeper:
         except Exception:
             log.exception("on_sleep of %s", activation.address)
 
-    async def _last_turn(self, activation: Activation) -> None:
-        """Nobody else has the actor when it leaves memory."""
+    async def _drain_work(
+        self, activation: Activation, background: Background, until: float
+    ) -> bool:
+        """Let what goes on beside turns end; whether it has."""
+        self._node.raw.retire(activation)
+        return await background.drain(until)
+
+    async def _last_turn(self, activation: Activation, background: Background) -> bool:
+        """Nobody else has the actor when it leaves memory; whether it has: the turns
+        before this one may have begun more work."""
         turn = Turn(activation, Mode.EXCLUSIVE, None, ASLEEP, NO_TRACE, Cause.SPAWN)
         async with activation.holding(turn, None):
+            if background.tasks:
+                return False
             self._node.catalog.forget(activation)
+        return True
 
     def _grace_end(self) -> float:
         end = self._node.loop.time() + self._node.limits.sleep_grace_s
