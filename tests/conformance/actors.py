@@ -302,10 +302,44 @@ class Whisperer(Speaker):
     emits = {"secret": Event(str, can_subscribe=lambda self, c: False)}
 
 
+class Planner(Actor):
+    """Sets schedules; each that fires is told as `rung`."""
+
+    @action
+    async def after(self, c: Context, delay_s: float, text: str) -> str:
+        return c.schedule.after(delay_s, "ring", text)
+
+    @action
+    async def cron(
+        self, c: Context, name: str, expression: str, text: str, timezone: str = "UTC"
+    ) -> None:
+        c.cron.set(name, expression, "ring", text, timezone=timezone)
+
+    @action
+    async def every(self, c: Context, name: str, interval_s: float, text: str) -> None:
+        c.cron.every(name, interval_s, "ring", text)
+
+    @action
+    async def hopeless(self, c: Context, delay_s: float) -> None:
+        """What fires then fails at its only try."""
+        c.schedule.with_options(attempts_max=1).after(delay_s, "fail")
+
+    @action
+    async def fail(self, c: Context) -> None:
+        raise UserError("no", code="hopeless")
+
+    @action
+    async def ring(self, c: Context, text: str) -> None:
+        """Tells what the fire is: the text, the kind, its id, and which try it is."""
+        assert c.fire is not None
+        c.broadcast("rung", text, c.fire.kind, c.fire.id, c.fire.attempt)
+
+
 registry = setup(
     use={
         "counter": Counter,
         "failing": Failing,
+        "planner": Planner,
         "room": Room,
         "shelf": Shelf,
         "speaker": Speaker,

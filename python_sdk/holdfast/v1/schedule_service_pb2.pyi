@@ -397,12 +397,17 @@ class ListSchedulesRequest(_message.Message):
     ACTOR_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    ACCEPT_ENCODING_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     """Namespace; "default" when empty."""
     page_size: _builtins.int
     """How many at most, 1 to 1,000; 100 when 0. All those of one actor are one page."""
     page_token: _builtins.str
     """`next_page_token` of the page before; empty for the first page."""
+    accept_encoding: _payload_pb2.PayloadEncoding.ValueType
+    """Encoding of arguments; as they are stored, msgpack, when unspecified, or where they
+    cannot be told in it.
+    """
     @_builtins.property
     def actor(self) -> _actor_pb2.ActorTarget:
         """The actor; `get_or_create` is refused. Absent for all actors of the namespace, of
@@ -416,10 +421,11 @@ class ListSchedulesRequest(_message.Message):
         actor: _actor_pb2.ActorTarget | None = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        accept_encoding: _payload_pb2.PayloadEncoding.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "namespace", b"namespace", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accept_encoding", b"accept_encoding", "actor", b"actor", "namespace", b"namespace", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -461,8 +467,13 @@ class GetScheduleRequest(_message.Message):
 
     NAMESPACE_FIELD_NUMBER: _builtins.int
     SCHEDULE_FIELD_NUMBER: _builtins.int
+    ACCEPT_ENCODING_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     """Namespace; "default" when empty."""
+    accept_encoding: _payload_pb2.PayloadEncoding.ValueType
+    """Encoding of arguments; as they are stored, msgpack, when unspecified, or where they
+    cannot be told in it.
+    """
     @_builtins.property
     def schedule(self) -> Global___ScheduleTarget:
         """The schedule. Required."""
@@ -472,10 +483,11 @@ class GetScheduleRequest(_message.Message):
         *,
         namespace: _builtins.str = ...,
         schedule: Global___ScheduleTarget | None = ...,
+        accept_encoding: _payload_pb2.PayloadEncoding.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["schedule", b"schedule"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["namespace", b"namespace", "schedule", b"schedule"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accept_encoding", b"accept_encoding", "namespace", b"namespace", "schedule", b"schedule"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -775,22 +787,28 @@ class ListDeadSchedulesRequest(_message.Message):
     NAMESPACE_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    ACCEPT_ENCODING_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     """Namespace; "default" when empty."""
     page_size: _builtins.int
     """How many at most, 1 to 1,000; 100 when 0."""
     page_token: _builtins.str
     """`next_page_token` of the page before; empty for the first page."""
+    accept_encoding: _payload_pb2.PayloadEncoding.ValueType
+    """Encoding of arguments; as they are stored, msgpack, when unspecified, or where they
+    cannot be told in it.
+    """
     def __init__(
         self,
         *,
         namespace: _builtins.str = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        accept_encoding: _payload_pb2.PayloadEncoding.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["namespace", b"namespace", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accept_encoding", b"accept_encoding", "namespace", b"namespace", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

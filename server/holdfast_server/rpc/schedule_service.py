@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from holdfast.v1 import actor_pb2, schedule_service_pb2, schedule_service_pb2_grpc
+from holdfast.v1 import (
+    actor_pb2,
+    payload_pb2,
+    schedule_service_pb2,
+    schedule_service_pb2_grpc,
+)
 from holdfast_server.core.errors import HoldfastError, invalid
 from holdfast_server.core.ids import format_actor_id
 from holdfast_server.core.limits import Limits
@@ -23,6 +28,7 @@ from holdfast_server.store.v1 import records_pb2 as records
 
 pb = schedule_service_pb2
 
+Show = Callable[[Value], payload_pb2.Payload]
 Change = Callable[[Agenda, records.ScheduleRecord, int], None]
 
 
@@ -32,6 +38,7 @@ class ScheduleService(schedule_service_pb2_grpc.ScheduleServiceServicer):
     def __init__(self, node: Node, converter: Converter, limits: Limits, calls: Calls) -> None:
         self.calls = calls
         self._desk = node.schedules
+        self._node = node
         self._convert = converter
         self._limits = limits
 
@@ -41,7 +48,7 @@ class ScheduleService(schedule_service_pb2_grpc.ScheduleServiceServicer):
     ) -> pb.ListSchedulesResponse:
         namespace = self._convert.namespace(request.namespace)
         size, token = page_size(request.page_size, self._limits), page_token(request.page_token)
-        following = b""
+        show, following = self._shows(request.accept_encoding), b""
         if request.HasField("actor"):
             if token:
                 raise foreign_token()
@@ -50,15 +57,16 @@ class ScheduleService(schedule_service_pb2_grpc.ScheduleServiceServicer):
         else:
             found, following = await self._desk.list_all(namespace, token, size)
         return pb.ListSchedulesResponse(
-            schedules=[_schedule(each) for each in found], next_page_token=following.hex()
+            schedules=[_schedule(each, show) for each in found], next_page_token=following.hex()
         )
 
     @unary
     async def GetSchedule(
         self, request: pb.GetScheduleRequest, context: Context
     ) -> pb.GetScheduleResponse:
+        show = self._shows(request.accept_encoding)
         found = await self._desk.get(self._which(request.namespace, request.schedule))
-        return pb.GetScheduleResponse(schedule=_schedule(found))
+        return pb.GetScheduleResponse(schedule=_schedule(found, show))
 
     @unary
     async def CancelSchedule(
@@ -114,11 +122,12 @@ class ScheduleService(schedule_service_pb2_grpc.ScheduleServiceServicer):
     ) -> pb.ListDeadSchedulesResponse:
         namespace = self._convert.namespace(request.namespace)
         size = page_size(request.page_size, self._limits)
+        show = self._shows(request.accept_encoding)
         found, following = await self._desk.list_dead(
             namespace, page_token(request.page_token), size
         )
         return pb.ListDeadSchedulesResponse(
-            dead_schedules=[_dead(each) for each in found], next_page_token=following.hex()
+            dead_schedules=[_dead(each, show) for each in found], next_page_token=following.hex()
         )
 
     @unary
@@ -136,6 +145,20 @@ class ScheduleService(schedule_service_pb2_grpc.ScheduleServiceServicer):
         namespace = self._convert.namespace(request.namespace)
         await self._desk.discard_dead(namespace, _required(request.schedule_id))
         return pb.DiscardDeadScheduleResponse()
+
+    def _shows(self, encoding: int) -> Show:
+        """How arguments are told to a caller that accepts this encoding."""
+        accepted, transcode = self._convert.accept(encoding), self._node.runner.transcode
+
+        def show(value: Value) -> payload_pb2.Payload:
+            try:
+                told = transcode(value, accepted) if accepted else value
+            except HoldfastError:
+                # One schedule that cannot be told so must not hide all the others.
+                told = value
+            return payload_of(told)
+
+        return show
 
     def _which(self, namespace: str, target: pb.ScheduleTarget) -> Named:
         namespace = self._convert.namespace(namespace)
@@ -170,7 +193,7 @@ def _required(schedule_id: str) -> str:
     return schedule_id
 
 
-def _schedule(owned: Owned) -> pb.Schedule:
+def _schedule(owned: Owned, show: Show) -> pb.Schedule:
     actor_id, actor, record = owned
     shown = pb.Schedule(
         schedule_id=format_schedule_id(actor_id, record.number),
@@ -192,9 +215,9 @@ def _schedule(owned: Owned) -> pb.Schedule:
         history_max=record.history_max,
     )
     if record.args:
-        shown.args.CopyFrom(payload_of(Value(record.encoding, record.args)))
+        shown.args.CopyFrom(show(Value(record.encoding, record.args)))
     if record.kwargs:
-        shown.kwargs.CopyFrom(payload_of(Value(record.encoding, record.kwargs)))
+        shown.kwargs.CopyFrom(show(Value(record.encoding, record.kwargs)))
     if record.due_ms:
         shown.next_at.FromMilliseconds(record.due_ms)
     shown.scheduled_at.FromMilliseconds(record.tick_ms)
@@ -221,7 +244,7 @@ def _run(run: records.RunRecord) -> pb.ScheduleRun:
     return shown
 
 
-def _dead(owned: Owned) -> pb.DeadSchedule:
-    shown = pb.DeadSchedule(schedule=_schedule(owned))
+def _dead(owned: Owned, show: Show) -> pb.DeadSchedule:
+    shown = pb.DeadSchedule(schedule=_schedule(owned, show))
     shown.dead_at.FromMilliseconds(owned.record.dead_at_ms)
     return shown

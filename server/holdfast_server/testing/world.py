@@ -47,7 +47,7 @@ _NEVER_S = 10 * 365 * 86_400
 # Settings of what a harness has not: ports, callers to tell apart, the process.
 _NOT_HERE = frozenset(
     {
-        *("admin", "grpc", "insecure", "log_format", "log_level", "loop", "reflection"),
+        *("admin", "grpc", "http", "insecure", "log_format", "log_level", "loop", "reflection"),
         *("tls_cert", "tls_client_ca", "tls_key", "token", "token_file"),
     }
 )
@@ -283,7 +283,7 @@ def _config(registry: Registry, settings: dict[str, Any], store: str, grpc: bool
         raise ValueError("data is for store='rocksdb': a store in memory has no directory")
     own = {name: value for name, value in registry.config.items() if name not in _NOT_HERE}
     own.pop("data", None)
-    listening = {"grpc": "127.0.0.1:0", "admin": "off"} if grpc else {}
+    listening = {"grpc": "127.0.0.1:0", "admin": "off", "http": "off"} if grpc else {}
     # A client of the harness does not ping, since it cannot vanish unseen; and the watchdog
     # compares its thread with the loop's time.
     defaults = {"commit_wait_s": 0.0, "session_idle_s": _NEVER_S, "loop_block_warn_s": 0.0}

@@ -36,6 +36,7 @@ func methodsOf(connection grpc.ClientConnInterface) map[string]method {
 	letters := holdfastv1.NewDeadLetterServiceClient(connection)
 	events := holdfastv1.NewEventServiceClient(connection)
 	kv := holdfastv1.NewKvServiceClient(connection)
+	schedules := holdfastv1.NewScheduleServiceClient(connection)
 	return map[string]method{
 		"holdfast.v1.ActorService/CreateActor":            unary(actors.CreateActor),
 		"holdfast.v1.ActorService/GetOrCreateActor":       unary(actors.GetOrCreateActor),
@@ -51,6 +52,16 @@ func methodsOf(connection grpc.ClientConnInterface) map[string]method {
 		"holdfast.v1.EventService/SubscribeEvents":        streaming(events.SubscribeEvents),
 		"holdfast.v1.KvService/GetKvEntries":              unary(kv.GetKvEntries),
 		"holdfast.v1.KvService/ListKvEntries":             unary(kv.ListKvEntries),
+		"holdfast.v1.ScheduleService/ListSchedules":       unary(schedules.ListSchedules),
+		"holdfast.v1.ScheduleService/GetSchedule":         unary(schedules.GetSchedule),
+		"holdfast.v1.ScheduleService/CancelSchedule":      unary(schedules.CancelSchedule),
+		"holdfast.v1.ScheduleService/RunScheduleNow":      unary(schedules.RunScheduleNow),
+		"holdfast.v1.ScheduleService/PauseSchedule":       unary(schedules.PauseSchedule),
+		"holdfast.v1.ScheduleService/ResumeSchedule":      unary(schedules.ResumeSchedule),
+		"holdfast.v1.ScheduleService/GetScheduleHistory":  unary(schedules.GetScheduleHistory),
+		"holdfast.v1.ScheduleService/ListDeadSchedules":   unary(schedules.ListDeadSchedules),
+		"holdfast.v1.ScheduleService/RerunDeadSchedule":   unary(schedules.RerunDeadSchedule),
+		"holdfast.v1.ScheduleService/DiscardDeadSchedule": unary(schedules.DiscardDeadSchedule),
 		"grpc.health.v1.Health/Check":                     unary(health.NewHealthClient(connection).Check),
 	}
 }

@@ -18,6 +18,7 @@ const SERVICES = [
   "holdfast.v1.DeadLetterService",
   "holdfast.v1.EventService",
   "holdfast.v1.KvService",
+  "holdfast.v1.ScheduleService",
   "grpc.health.v1.Health",
 ];
 
@@ -27,6 +28,7 @@ const definitions = protoLoader.loadSync(
     "holdfast/v1/dead_letter_service.proto",
     "holdfast/v1/event_service.proto",
     "holdfast/v1/kv_service.proto",
+    "holdfast/v1/schedule_service.proto",
     "grpc/health/v1/health.proto",
     "google/rpc/errors.proto",
   ],

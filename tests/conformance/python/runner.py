@@ -29,6 +29,8 @@ from holdfast.v1 import (
     event_service_pb2_grpc,
     kv_service_pb2,
     kv_service_pb2_grpc,
+    schedule_service_pb2,
+    schedule_service_pb2_grpc,
 )
 from tests.conformance.python.patterns import Mismatch, expand, match
 
@@ -50,6 +52,10 @@ SERVICES: dict[str, tuple[Any, Callable[[grpc.aio.Channel], Any]]] = {
     "holdfast.v1.KvService": (
         kv_service_pb2.DESCRIPTOR.services_by_name["KvService"],
         kv_service_pb2_grpc.KvServiceStub,
+    ),
+    "holdfast.v1.ScheduleService": (
+        schedule_service_pb2.DESCRIPTOR.services_by_name["ScheduleService"],
+        schedule_service_pb2_grpc.ScheduleServiceStub,
     ),
     "grpc.health.v1.Health": (
         health_pb2.DESCRIPTOR.services_by_name["Health"],
