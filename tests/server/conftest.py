@@ -7,12 +7,14 @@ from pathlib import Path
 
 import grpc
 import pytest
+import pytest_asyncio
 
 from holdfast import Client, Registry
 from holdfast_server.app import Server
 from holdfast_server.config import load
 from holdfast_server.store.api import Store
 from tests.server.actors import registry as default_registry
+from tests.server.place import Place, shared_server
 from tests.server.stage import Stage
 from tests.server.stage import stage as the_stage
 from tests.server.wire import Wire
@@ -79,3 +81,16 @@ def stage() -> Iterator[Stage]:
     the_stage.clear()
     yield the_stage
     the_stage.clear()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shared(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[tuple[Server, Client]]:
+    """A server that all tests of a module share, and so their loop."""
+    async with shared_server(tmp_path_factory.mktemp("shared")) as running:
+        yield running
+
+
+@pytest.fixture
+def place(shared: tuple[Server, Client]) -> Place:
+    """The shared server, and a key that no other test uses."""
+    return Place(*shared)

@@ -22,12 +22,14 @@ from tests.server.session import (
     call,
     connect,
     end_of,
+    hello,
     opened,
+    raw_session,
     resume,
     subscribe,
     value_of,
 )
-from tests.server.stage import Stage
+from tests.server.stage import Stage, tasks
 from tests.server.talk import registry
 from tests.server.test_connection_messages import stored, until_stored
 from tests.server.test_session_slow import NARROW
@@ -191,25 +193,20 @@ async def test_of_two_that_resume_at_once_one_goes_on(server: Server, stage: Sta
         token = session.welcome.resume_token
         await lost(server, session, proxy)
 
-    async def attempt() -> str:
-        async with opened(server, resume_token=token) as again:
-            again.send(resume(1, connected), call(2, None, "notes", connection=1))
-            try:
-                await again.connected(1)
-                await again.answer(2)
-                await both.wait()
-            except Exception:
-                return (await again.failure()).reason
-            return "on"
+    async def attempt(session: RawSession) -> str:
+        """Go on, and say why that ended."""
+        session.send(hello(resume_token=token))
+        session.send(resume(1, connected), call(2, None, "notes", connection=1))
+        return (await session.failure()).reason
 
-    both = asyncio.Barrier(2)
-    attempts = [asyncio.create_task(attempt()) for _ in range(2)]
-    done, waiting = await asyncio.wait(attempts, return_when=asyncio.FIRST_COMPLETED)
-    for task in waiting:
-        task.cancel()
-    await asyncio.gather(*attempts, return_exceptions=True)
-    assert [task.result() for task in done] == ["SESSION_SUPERSEDED"]
-    assert len(server.node.links) == 1
+    async with raw_session(server) as one, raw_session(server) as two:
+        sessions = (one, two)
+        attempts = [asyncio.create_task(attempt(each)) for each in sessions]
+        async with tasks(*attempts):
+            done, _ = await asyncio.wait(attempts, return_when=asyncio.FIRST_COMPLETED)
+            assert [task.result() for task in done] == ["SESSION_SUPERSEDED"]
+            (on,) = [s for s, task in zip(sessions, attempts, strict=True) if task not in done]
+            assert value_of((await on.answers_to_end(2))[-1]) == []
     assert [line for line in stage.log if line.endswith("ada")] == ["connect ada"]
 
 

@@ -40,6 +40,10 @@ class Echo(Actor[dict]):  # type: ignore[type-arg]
     def echo(self, c: Context, text: str) -> str:
         return text
 
+    @action(read_only=True)
+    def spell(self, c: Context, size: int) -> str:
+        return "x" * size
+
     @action
     async def fill(self, c: Context, size: int) -> str:
         c.state["filled"] = c.state.get("filled", 0) + 1

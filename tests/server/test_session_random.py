@@ -246,4 +246,5 @@ async def test_nothing_is_lost_or_doubled_however_often_it_is_cut(
     assert sorted(told) == sorted(set(told))
     # The connection was there from some moment on.
     assert talker.messages == talker.events[len(told) - len(talker.messages) :]
-    assert not [line for line in stage.log if line == "disconnect ada"]
+    # Only one that was given up before its client knew of it has been ended.
+    assert stage.log.count("disconnect ada") < stage.log.count("connect ada")

@@ -22,7 +22,9 @@ from tests.server.session import (
     items_of,
     opened,
     subscribe,
+    value_of,
 )
+from tests.server.test_session_protocol import registry as echoes
 from tests.server.test_session_streams import registry as sources
 from tests.server.wire import target
 
@@ -205,3 +207,25 @@ async def test_one_that_lags_too_far_ends_and_goes_on_where_it_stood(start: Star
             assert await session.hear(stream, 13 - first) == [
                 ("event", n, "said", str(n)) for n in range(first, 13)
             ]
+
+
+async def test_one_frame_of_very_many_calls_is_begun_as_their_answers_are_taken(
+    start: Start,
+) -> None:
+    server, _ = await started(start, registry=echoes)
+    count, size = 3000, 5000
+    async with opened(server, options=NARROW) as session:
+        session.send(call(1, target("echo", "a"), "filled"))
+        await session.answer(1)
+        session.pause()
+        numbers = range(2, count + 2)
+        session.send(*[call(n, target("echo", "a"), "spell", size) for n in numbers])
+        await until(lambda: unsent(server) > MOST)
+        async with opened(server) as other:
+            for _ in range(20):
+                await other.pong()
+        assert unsent(server) < 1000 * (size + 100)
+
+        session.go_on()
+        for number in numbers:
+            assert len(value_of(await session.answer(number))) == size

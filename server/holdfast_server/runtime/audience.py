@@ -9,14 +9,14 @@ event reads it from the log later, so that no event waits in memory for a slow r
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from holdfast_server.core import errors
 from holdfast_server.core.errors import HoldfastError
 from holdfast_server.core.event_log import place_of, stale, too_slow, trimmed
 from holdfast_server.core.events import Cursor, Delivery, Emitted, SlowReader, Subscribe
 from holdfast_server.core.standing import Phase, Standing
-from holdfast_server.runtime.event_log import value_of
+from holdfast_server.runtime.pages import Pages
 from holdfast_server.store import keys
 
 if TYPE_CHECKING:
@@ -26,16 +26,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("holdfast.events")
 
-# Rows that one subscriber reads in one tick, and pages that are shared in it.
+# Rows that are looked through at once for where to resume.
 _PAGE = 128
-_PAGES = 8
-
-
-class Stored(NamedTuple):
-    """An event of the log."""
-
-    event: Emitted
-    expires_ms: int
 
 
 class Subscriber(Standing):
@@ -118,7 +110,6 @@ class Audience:
     """The subscribers of one actor."""
 
     __slots__ = (
-        "_pages",
         "actor_id",
         "by_connection",
         "incarnation",
@@ -135,8 +126,6 @@ class Audience:
         self.subscribers: dict[Subscriber, None] = {}
         # Those of connections, which may end before their actor does.
         self.by_connection: dict[bytes, set[Subscriber]] = {}
-        # What was read in this tick, by the first sequence wanted and the last published.
-        self._pages: dict[tuple[int, int], list[Stored]] = {}
 
     # Coming and going
 
@@ -293,7 +282,9 @@ class Audience:
         now_ms = self.node.environment.clock.now_ms()
         if subscriber.credit <= 0 and not subscriber.conflates:
             return
-        page = self._page_from(subscriber.sequence + 1)
+        page = self.node.audiences.pages.read(
+            self.actor_id, subscriber.sequence + 1, self.published
+        )
         following = page[0].event.sequence if page else self.published + 1
         if following > subscriber.sequence + 1 and not self._skip(subscriber, following):
             return
@@ -312,23 +303,6 @@ class Audience:
             if subscriber.phase is not Phase.BEHIND:
                 return
         self.catch_up(subscriber)
-
-    def _page_from(self, first: int) -> list[Stored]:
-        """Some of what the log has from `first` on; in one tick all share a page that want
-        the same, so that it is read, encoded and sent once."""
-        page = self._pages.get((first, self.published))
-        if page is None:
-            logs = self.node.event_logs
-            page = [
-                Stored(Emitted(record.name, value_of(record), sequence), logs.expires_ms(record))
-                for sequence, record in logs.read(self.actor_id, first, self.published, _PAGE)
-            ]
-            if len(self._pages) == _PAGES:
-                self._pages.clear()
-            if not self._pages:
-                self.node.loop.call_soon(self._pages.clear)
-            self._pages[first, self.published] = page
-        return page
 
     def _deliver(self, subscriber: Subscriber, event: Emitted) -> None:
         delivery = self._delivery_of(subscriber, event)
@@ -372,6 +346,7 @@ class Audiences:
     def __init__(self, node: Node) -> None:
         self._node = node
         self._by_actor: dict[bytes, Audience] = {}
+        self.pages = Pages(node)
         # Ephemeral events that a slow reader did not get, events that were left out for
         # later ones of their names, and subscriptions that the server ended.
         self.dropped = 0
@@ -450,6 +425,7 @@ class Audiences:
         """The store was reopened: all that it holds now is durable, also what nobody was
         told, and it may have lost what left before it was synced."""
         node = self._node
+        self.pages.clear()
         for audience in list(self._by_actor.values()):
             actor_id = audience.actor_id
             try:

@@ -46,6 +46,10 @@ if TYPE_CHECKING:
     from holdfast_server.rpc.session.shared import Shared
 
 
+# Streams that a session opens at once; each is some work in the next tick.
+_BEGUN_A_TICK: Final = 1000
+
+
 class Transport(Protocol):
     """The stream of the RPC."""
 
@@ -103,12 +107,15 @@ class Session:
         del first.commands[0]
         frame: pb.OpenSessionRequest | None = first
         while frame is not None:
+            begun = 0
             for command in frame.commands:
-                self._receive(command)
-            self._reading = False
-            await self.has_room()
-            self._reading = True
-            self._heard = loop.time()
+                begun += self._receive(command)
+                if begun == _BEGUN_A_TICK:
+                    # All that a frame can begin would hold the loop for long.
+                    begun = 0
+                    await asyncio.sleep(0)
+                    await self._keep_pace()
+            await self._keep_pace()
             frame = await read_frame(transport)
             self._heard = loop.time()
         self._reading = False
@@ -125,13 +132,20 @@ class Session:
             await self._quiet
         await self.outbox.at_most(0)
 
+    async def _keep_pace(self) -> None:
+        """Take no more commands while too much waits for the transport."""
+        self._reading = False
+        await self.has_room()
+        self._reading, self._heard = True, self.shared.node.loop.time()
+
     async def has_room(self) -> None:
         """Wait while too much waits for the transport."""
         most = self.shared.limits.session_send_bytes_max
         if self.outbox.size > most:
             await self.outbox.at_most(most)
 
-    def _receive(self, command: pb.SessionCommand) -> None:
+    def _receive(self, command: pb.SessionCommand) -> bool:
+        """Take in one command; whether it opens a stream."""
         which, number = command.WhichOneof("command"), command.stream
         if which is None:
             raise protocol_error("command", "is required")
@@ -148,6 +162,7 @@ class Session:
             raise protocol_error(which, f"is for stream 0, not {number}")
         else:
             _CONTROL[which](self, command)
+        return which in OPENING
 
     def _open(self, which: str, command: pb.SessionCommand) -> None:
         """Open a claimed number; a failure ends that stream only."""
