@@ -118,7 +118,7 @@ class SocketLink(Channel):
     # The handler
 
     async def _run(self, activation: Activation) -> None:
-        course = Course(activation, self._call, self.conn, inside=self._inside)
+        course = Course(activation, self._call, self.conn, inside=self._inside, lasts=True)
         self._course = course
         try:
             async with course.running():
