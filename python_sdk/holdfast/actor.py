@@ -294,12 +294,19 @@ class Actor(Generic[S, C]):
     async def on_disconnect(self, c: Context[Any, Any], conn: Connection[C]) -> None:
         """Runs once for each connection that was opened, when it is over."""
 
-    async def on_request(self, c: Context[Any, Any], request: Request, /) -> Response | AsgiApp:
+    # What these give is said so that any ASGI application fits too: see asgi_handler.
+
+    def on_request(
+        self, c: Context[Any, Any], request: Request, /
+    ) -> Coroutine[Any, Any, Response | AsgiApp]:
         """Answers a raw HTTP request; in a turn, whose commit the answer waits for."""
         raise HoldfastError(f"{type(self).__name__} does not define on_request")
 
-    async def on_websocket(self, c: Context[Any, Any], websocket: WebSocket, /) -> None:
+    def on_websocket(
+        self, c: Context[Any, Any], websocket: WebSocket, /
+    ) -> Coroutine[Any, Any, None]:
         """Serves a raw WebSocket until it returns, which closes it: a turn each message."""
+        raise HoldfastError(f"{type(self).__name__} does not define on_websocket")
 
     def on_state_change(self, c: Context[Any, Any], state: S) -> None:
         """Runs once at the end of a turn that changed the state; its own changes count."""

@@ -363,7 +363,7 @@ class Client(BaseClient):
             self._http.tokens.renew(self._token)
 
     @property
-    def raw(self) -> RawTransport:
+    def _raw(self) -> RawTransport:
         """What carries raw requests and WebSockets; HoldfastError without a gateway."""
         if self._closed:
             raise HoldfastError("the client is closed")

@@ -74,7 +74,7 @@ def raw_path(path: str) -> str:
 
 def transport_of(handle: ActorHandle) -> RawTransport:
     """What carries the raw requests of a handle; HoldfastError where nothing does."""
-    raw: RawTransport | None = getattr(handle._client, "raw", None)
+    raw: RawTransport | None = getattr(handle._client, "_raw", None)
     if raw is None:
         raise HoldfastError("raw requests to another actor cannot be made inside an actor")
     return raw

@@ -103,7 +103,7 @@ def test_the_metadata_says_what_it_is(wheel: Path) -> None:
 
     assert "\nLicense-Expression: Apache-2.0\n" in metadata
     assert "\nRequires-Python: >=3.11\n" in metadata
-    for extra in ("server", "cli", "otel", "pydantic"):
+    for extra in ("server", "cli", "http", "otel", "pydantic"):
         assert f"\nProvides-Extra: {extra}\n" in metadata
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from opentelemetry import trace
 
-from holdfast import Actor, Context, UserError, action, setup
+from holdfast import Actor, Context, Request, Response, UserError, WebSocket, action, setup
 
 
 @dataclass
@@ -113,4 +113,23 @@ class Worker(Actor):
         pass
 
 
-registry = setup(use={"relay": Relay, "worker": Worker})
+class Site(Actor[Seen]):
+    """Says in which trace each part of an answer, and each message, was made."""
+
+    state = Seen
+
+    async def on_request(self, c: Context[Seen], request: Request) -> Response:
+        c.state.traces.append(trace_of(c))
+        return Response(self.parts(c))
+
+    async def parts(self, c: Context[Seen]) -> AsyncIterator[str]:
+        for _ in range(2):
+            yield trace_of(c) + " "
+
+    async def on_websocket(self, c: Context[Seen], websocket: WebSocket) -> None:
+        await websocket.send(trace_of(c))
+        async for _ in websocket:
+            await websocket.send(trace_of(c))
+
+
+registry = setup(use={"relay": Relay, "site": Site, "worker": Worker})

@@ -6,10 +6,13 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, reveal_type
 
-from holdfast import Actor, BigInt, Event, UserError, action, setup
+from holdfast import Actor, BigInt, Event, Response, UserError, action, asgi_handler, setup
 
 if TYPE_CHECKING:
-    from holdfast import Connection, Context
+    from collections.abc import MutableMapping
+
+    from holdfast import Connection, Context, Request, WebSocket
+    from holdfast.asgi import Receive, Send
 
 
 @dataclass
@@ -48,6 +51,36 @@ class Lobby(Actor[Room, Visitor]):
         reveal_type(c.conns.get("x"))  # Connection[Visitor] | None
         c.conn.disconnect("bye")
         return c.conn.state.user_id
+
+
+class Site(Actor[Room, Visitor]):
+    state = Room
+    hibernate_websockets = True
+
+    async def create_conn_state(self, c: Context[Room, Visitor], params: dict[str, str]) -> Visitor:
+        return Visitor(params["user"])
+
+    async def on_request(self, c: Context[Room, Visitor], request: Request) -> Response:
+        reveal_type(request.query["a"])  # str
+        async for part in request.stream(limit=10):
+            reveal_type(part)  # bytes
+        return Response(self.parts(), status=201, headers={"x-a": "b"})
+
+    async def parts(self) -> AsyncIterator[str]:
+        yield ""
+
+    async def on_websocket(self, c: Context[Room, Visitor], websocket: WebSocket) -> None:
+        async for message in websocket:
+            reveal_type(message)  # str | bytes
+            for other in c.websockets:
+                await other.send(message)
+
+
+async def app(scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None: ...
+
+
+class Mounted(Actor):
+    on_request = on_websocket = asgi_handler(app)
 
 
 class ChatRoom(Actor[Room]):

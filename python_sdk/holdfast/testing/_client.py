@@ -213,7 +213,7 @@ class HarnessClient(Client):
         return cast(GrpcTransport, self._clocked)
 
     @property
-    def raw(self) -> RawTransport:
+    def _raw(self) -> RawTransport:
         """What carries raw requests and WebSockets."""
         return ClockedRaw(self._clocked.runs)
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 from holdfast_server.core import errors
 from holdfast_server.core.errors import HoldfastError
 from holdfast_server.core.mailbox import Mode
+from holdfast_server.core.trace import Cause
 from holdfast_server.core.values import Durability
 from holdfast_server.runtime.connections import Conn, conn_of
 from holdfast_server.runtime.deadline import Expiring
@@ -59,7 +60,13 @@ class Course:
     """One handler under way."""
 
     def __init__(
-        self, activation: Activation, call: Call, conn: Conn | None, *, inside: bool = False
+        self,
+        activation: Activation,
+        call: Call,
+        conn: Conn | None,
+        *,
+        inside: bool = False,
+        lasts: bool = False,
     ) -> None:
         self._activation = activation
         self._call = call
@@ -71,6 +78,8 @@ class Course:
         self._visits = visits(activation, call)
         # Whether on_connect has been committed, and on_disconnect has not.
         self.inside = inside
+        # Whether it goes on for as long as the client likes.
+        self._lasts = lasts
         self._limit = Expiring(None)
         self.watcher: Watcher | None = None
         self.turn: Turn | None = None
@@ -218,7 +227,10 @@ class Course:
                 raise HoldfastError(errors.DEADLINE_EXCEEDED)
             deadline = min(deadline, call.deadline)
         mode = Mode.INTERLEAVED if info.interleave else Mode.EXCLUSIVE
-        turn = Turn(activation, mode, deadline, call.action, call.trace)
+        # Its later turns come when the client says so, which may be days after.
+        first = self._instance is None
+        cause = Cause.CALL if first or not self._lasts else Cause.SPAWN
+        turn = Turn(activation, mode, deadline, call.action, call.trace, cause)
         # After the first turn something has run, also where this one cannot begin.
         turn.instance = self._instance
         activation.users += 1

@@ -19,12 +19,14 @@ class Outlet(Generic[T]):
     """Items on their way to one client."""
 
     __slots__ = (
+        "_final",
         "_items",
         "_judging",
         "_leaving",
         "_limit",
         "_loop",
         "_overflow",
+        "_pending",
         "_waiting",
         "_wake",
         "over",
@@ -50,8 +52,10 @@ class Outlet(Generic[T]):
         # Bytes that wait for the client, those of the item that is leaving included.
         self.size = self._leaving = 0
         self._judging = False
-        # Bytes of turns that have ended and are not durable yet.
-        self.submitted = 0
+        # Turns that have ended and are not durable yet, and their bytes here.
+        self._pending = self.submitted = 0
+        # What comes behind theirs, and is the last.
+        self._final: tuple[T] | None = None
         # Nothing is taken any more; what is there still leaves.
         self.over = False
 
@@ -78,16 +82,22 @@ class Outlet(Generic[T]):
             self._overflow()
 
     def last(self, item: T) -> None:
-        """Add what nothing comes after."""
-        if not self.over:
+        """Add what nothing comes after, behind what turns that have ended will add."""
+        if self.over or self._final is not None:
+            return
+        self._final = (item,)
+        self._finish()
+
+    def _finish(self) -> None:
+        if self._final is not None and not self._pending and not self.over:
             self.over = True
-            self._items.append((item, 0))
+            self._items.append((self._final[0], 0))
             self._wake()
             self._settle()
 
     def end(self, *, drop: bool = False) -> None:
         """Take nothing any more; with `drop`, forget what is there."""
-        self.over = True
+        self.over, self._final = True, None
         if drop:
             self._items.clear()
             self.size = self._leaving
@@ -112,12 +122,13 @@ class Outlet(Generic[T]):
 
     async def drained(self) -> None:
         """Wait until everything has left."""
-        while self._items or self._leaving or (self.submitted and not self.over):
+        while self._items or self._leaving or (self._pending and not self.over):
             await self._change()
 
     def lose(self) -> None:
         """The turns that were not durable are lost."""
-        self.submitted = 0
+        self._pending = self.submitted = 0
+        self._finish()
         self._settle()
 
     async def _change(self) -> None:
@@ -131,10 +142,17 @@ class Outlet(Generic[T]):
             if not future.done():
                 future.set_result(None)
 
+    def submit(self, items: list[tuple[T, int]]) -> None:
+        """A turn has ended that has these."""
+        self._pending += 1
+        self.submitted += sum(size for _, size in items)
+
     def released(self, items: list[tuple[T, int]]) -> None:
-        """The items of a turn that has been submitted are durable."""
+        """The items of a turn that was submitted are durable."""
+        self._pending = max(0, self._pending - 1)
         self.submitted = max(0, self.submitted - sum(size for _, size in items))
         self.put(items)
+        self._finish()
         self._settle()
 
 
@@ -155,7 +173,7 @@ class Outputs:
         """The turn has ended: its items are counted; what to do once they are durable."""
         everything = list(self._by_outlet.values())
         for outlet, items in everything:
-            outlet.submitted += sum(size for _, size in items)
+            outlet.submit(items)
 
         def release() -> None:
             for outlet, items in everything:

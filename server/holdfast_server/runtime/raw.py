@@ -36,11 +36,11 @@ class OpenSocket(Protocol):
         ...
 
     def lose(self) -> None:
-        """Its actor's memory is not true any more."""
+        """What its actor's turns did that was not durable is lost."""
         ...
 
-    def go_away(self) -> None:
-        """The server stops."""
+    def shut_down(self) -> None:
+        """The server stops, and wakes no actor any more."""
         ...
 
     def fail(self, error: HoldfastError) -> None: ...
@@ -112,18 +112,21 @@ class Raw:
     # What happens to an actor
 
     def stop(self, activation: Activation, *, lost: bool) -> None:
-        """An activation goes to sleep, or is lost."""
+        """An activation goes to sleep, or is lost; then its work is being cancelled."""
         actor_id = activation.actor_id
-        for socket in list(self._sockets.get(actor_id, ())):
-            socket.lose() if lost else socket.stop()
-        for stream in list(self._streams.get(actor_id, ())):
+        for socket in () if lost else self.sockets_of(actor_id):
+            socket.stop()
+        for stream in list(self._streams.get(actor_id, ())) if lost else ():
             if stream.pushed:
                 stream.cut()
 
     def retire(self, activation: Activation) -> None:
         """An activation that goes to sleep has run on_sleep: what does not outlive it ends."""
-        for socket in list(self._sockets.get(activation.actor_id, ())):
+        for socket in self.sockets_of(activation.actor_id):
             socket.retire()
+        for stream in list(self._streams.get(activation.actor_id, ())):
+            if stream.pushed:
+                stream.cut()
 
     def end_actor(self, actor_id: bytes) -> None:
         """The actor has been destroyed."""
@@ -134,16 +137,22 @@ class Raw:
 
     # The life of the node
 
+    def fail(self) -> None:
+        """The store has failed: whatever was not durable is lost."""
+        for socket in self._all_sockets():
+            socket.lose()
+
     def restart(self) -> None:
         """The store is open again."""
         for socket in self._all_sockets():
             socket.resume()
 
     def drain(self) -> None:
-        """Sockets and pushed streams end, which clients open elsewhere; other streams
-        have a while to come to their own end."""
+        """Sockets whose actor sleeps and pushed streams end, which clients open elsewhere;
+        other streams have a while to come to their own end. Actors that are awake are put
+        to sleep, which ends their sockets."""
         for socket in self._all_sockets():
-            socket.go_away()
+            socket.shut_down()
         self._cut(pushed=True)
         self._node.loop.call_later(self._node.limits.drain_streams_s, self._cut)
 

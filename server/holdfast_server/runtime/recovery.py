@@ -45,6 +45,7 @@ class Recovery:
         """The store failed: forget what is in memory and open it again."""
         node = self._node
         self._say(cause)
+        node.raw.fail()
         node.catalog.drop_all()
         self._first_try = node.loop.create_future()
         self._task = node.loop.create_task(self._recover())

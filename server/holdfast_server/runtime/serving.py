@@ -118,7 +118,7 @@ class SocketLink(Channel):
     # The handler
 
     async def _run(self, activation: Activation) -> None:
-        course = Course(activation, self._call, self.conn, inside=self._inside)
+        course = Course(activation, self._call, self.conn, inside=self._inside, lasts=True)
         self._course = course
         try:
             async with course.running():
@@ -286,7 +286,14 @@ class SocketLink(Channel):
             self._task.cancel()
 
     def lose(self) -> None:
-        """The activation is lost; its handler is being cancelled."""
+        """What turns did that was not durable is lost."""
+        self.outlet.lose()
+
+    def shut_down(self) -> None:
+        """The server stops: no message wakes a sleeping actor any more."""
+        if self._task is None or self._task.done():
+            self._asleep = False
+            self.go_away()
 
     def resume(self) -> None:
         """The store is open again."""

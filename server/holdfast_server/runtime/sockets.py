@@ -172,7 +172,6 @@ class Channel:
         if lost:
             self._life += 1
             self._settling = 0
-            self.outlet.lose()
         while len(self._taken) > self._settling:
             self._inbox.appendleft(self._taken.pop())
 
@@ -193,6 +192,7 @@ class Channel:
         if drop:
             self.outlet.end(drop=True)
             self.outlet.over = False
+            self.outlet.lose()
             if self._writer is not None:
                 self._writer.cancel()
         self.outlet.last(Close(code, reason))

@@ -247,7 +247,7 @@ async def test_token_and_trace_travel_as_metadata(monkeypatch: pytest.MonkeyPatc
 async def test_names_that_are_no_actions() -> None:
     async with running() as (_, client):
         handle = client.get("geometry", "one")
-        for name in ("fetch", "websocket", "_private", "__len__"):
+        for name in ("_private", "__len__"):
             with pytest.raises(AttributeError):
                 getattr(handle, name)
         with pytest.raises(TypeError):
