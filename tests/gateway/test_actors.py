@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 from typing import Any
@@ -10,6 +11,7 @@ from urllib.parse import quote
 import pytest
 
 from tests.gateway.browser import Answer, Browser
+from tests.server.stage import Stage
 
 PUT = {"runner_name_selector": "default", "crash_policy": "sleep"}
 
@@ -28,6 +30,18 @@ async def test_get_or_create_makes_an_actor_once(browser: Browser) -> None:
     assert (actor["name"], actor["key"], actor["namespace_id"]) == ("counter", "a/b", "default")
     assert actor["connectable_ts"] == actor["create_ts"] > 1_700_000_000_000
     assert actor["destroy_ts"] is None
+
+
+async def test_a_busy_actor_is_found_without_waiting(browser: Browser, stage: Stage) -> None:
+    made = (await make(browser, name="waiter", key="a")).json["actor"]
+    busy = asyncio.create_task(browser.act("waiter", "a", "wait", "busy"))
+    await stage.reached("busy")
+
+    found = (await make(browser, name="waiter", key="a")).json
+
+    assert (found["created"], found["actor"]) == (False, made)
+    stage.let("busy")
+    await busy
 
 
 async def test_create_refuses_a_key_that_is_taken(browser: Browser) -> None:

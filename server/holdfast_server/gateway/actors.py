@@ -124,10 +124,14 @@ class Actors:
         asked = _parameters(exchange)
         name, key = _text(body, "name"), _text(body, "key", default="/")
         given = self._input(body.get("input"))
+        address = self._address(asked.get("namespace"), name, key)
+        if not create:
+            # Clients before 2.3 ask this before every call: it must not wait for the turns
+            # of an actor that there is.
+            for found in await self._found(Target(address=address)):
+                return exchange.answer_json({"actor": found, "created": False})
         call = Call(
-            target=Target(
-                address=self._address(asked.get("namespace"), name, key), create=True, input=given
-            ),
+            target=Target(address=address, create=True, input=given),
             action=lifecycle.CREATE if create else lifecycle.GET_OR_CREATE,
             args=given,
             trace=exchange.trace,
