@@ -44,6 +44,7 @@ _DIGITS_MAX: Final = 10**21 - 1
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _BIGNUM_BYTES_MAX: Final = 1024
 _KEY_BYTES_MAX: Final = 8
+_KEPT: Final = frozenset({str, int, bool, bytes, type(None)})
 # Typed arrays by their tags (RFC 8746): little-endian, as the machines with a browser are.
 _ARRAYS: Final[Mapping[int, str]] = {
     68: "B", 69: "H", 70: "I", 71: "Q", 72: "b", 77: "h", 78: "i", 79: "q", 85: "f", 86: "d",
@@ -135,30 +136,37 @@ class _Reading:
 
     def value(self, item: Any) -> Any:
         kind = type(item)
-        if kind is str or kind is bool or item is None or kind is int or kind is bytes:
+        if kind in _KEPT:
             return item
-        if kind is float:
-            return _number(item, self._integer_max)
         if kind is list or kind is tuple:
             return self.array(item)
         if kind is dict:
             return self.entries(item)
+        if kind is float:
+            return _number(item, self._integer_max)
         return self._other(item)
 
+    # A hostile megabyte may hold a million items, all of them looked at on the loop: so
+    # leaves cost no call here, and the way to an item is only told when it is refused.
+
     def array(self, items: Any) -> list[Any]:
-        result = []
-        for index, item in enumerate(items):
-            try:
-                result.append(settle(self.value(item)))
-            except Refused as refused:
-                refused.pieces.append(f"[{index}]")
-                raise
+        result: list[Any] = []
+        append, value = result.append, self.value
+        try:
+            for item in items:
+                append(item if type(item) in _KEPT else settle(value(item)))
+        except Refused as refused:
+            refused.pieces.append(f"[{len(result)}]")
+            raise
         return result
 
     def entries(self, items: Mapping[Any, Any]) -> dict[Any, Any]:
         result = {}
         for key, item in items.items():
             name = key if type(key) is str else self._key(key)
+            if type(item) in _KEPT:
+                result[name] = item
+                continue
             try:
                 value = self.value(item)
             except Refused as refused:

@@ -4,33 +4,72 @@ from __future__ import annotations
 
 import asyncio
 import json
+from typing import Any
 
 import pytest
 
-from tests.gateway.clients import BUILT, SCRIPTS, VERSIONS, need_clients
+from tests.gateway.clients import BUILT, SCRIPTS, TAGGED, VERSIONS, need_clients
 from tests.gateway.conftest import Start
 from tests.gateway.scene_actors import registry
 from tests.gateway.vectors import ENCODINGS
+
+# Their connections do not outlive an address that refuses them, be it for a moment.
+GIVES_UP = TAGGED
+
+
+async def begin(version: str, encoding: str, port: int, *names: str) -> asyncio.subprocess.Process:
+    """The scenarios of one client, all or some of them."""
+    need_clients()
+    return await asyncio.create_subprocess_exec(
+        str(BUILT / "node"),
+        str(SCRIPTS / "scenarios.mjs"),
+        str(BUILT / version),
+        encoding,
+        f"http://127.0.0.1:{port}",
+        *names,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+
+
+def told(said: bytes) -> list[dict[str, Any]]:
+    """What a script told of scenarios, among what the client had to say."""
+    return [json.loads(line) for line in said.decode().splitlines() if line.startswith("{")]
 
 
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("encoding", ENCODINGS)
 @pytest.mark.parametrize("version", VERSIONS)
 async def test_scenarios(start: Start, version: str, encoding: str) -> None:
-    need_clients()
     server = await start(registry)
-    script = await asyncio.create_subprocess_exec(
-        str(BUILT / "node"),
-        str(SCRIPTS / "scenarios.mjs"),
-        str(BUILT / version),
-        encoding,
-        f"http://127.0.0.1:{server.http_port}",
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
+    script = await begin(version, encoding, server.http_port)
     said, complained = await script.communicate()
-    lines = [json.loads(line) for line in said.decode().splitlines() if line.startswith("{")]
-    failed = [line for line in lines if not line["ok"]]
+    scenarios = told(said)
     assert script.returncode == 0, complained.decode()[-4000:]
-    assert failed == []
-    assert len(lines) > 25
+    assert [each for each in scenarios if not each["ok"]] == []
+    assert len(scenarios) > 25
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("encoding", ENCODINGS)
+@pytest.mark.parametrize("version", VERSIONS)
+async def test_clients_go_on_after_a_restart(start: Start, version: str, encoding: str) -> None:
+    names = ["callsAcrossARestart"] + ([] if version in GIVES_UP else ["reconnection"])
+    server = await start(registry, on_disk=True)
+    port = server.http_port
+    script = await begin(version, encoding, port, *names)
+    assert script.stdout is not None
+    assert script.stdin is not None
+    scenarios = []
+    async for line in script.stdout:
+        for each in told(line):
+            if "wanted" in each:
+                await server.stop()
+                server = await start(registry, on_disk=True, http=f"127.0.0.1:{port}")
+                script.stdin.write(b"done\n")
+            else:
+                scenarios.append(each)
+    assert [each for each in scenarios if not each["ok"]] == []
+    assert [each["scenario"] for each in scenarios] == names
+    assert await script.wait() == 0

@@ -27,9 +27,14 @@ def load(name: str) -> Any:
     return json.loads((VECTORS / f"{name}.json").read_text(encoding="utf-8"))
 
 
+def sent_by(version: str) -> Any:
+    """What one version sends, part by part and case by case."""
+    return run_script("vectors.mjs", version, "sent")
+
+
 def make_sent() -> dict[str, Any]:
     """What all versions send."""
-    by_version = {version: run_script("vectors.mjs", version, "sent") for version in VERSIONS}
+    by_version = {version: sent_by(version) for version in VERSIONS}
     made: dict[str, Any] = {}
     for encoding in ENCODINGS:
         made[encoding] = {
@@ -50,17 +55,16 @@ def _by_bytes(by_version: Mapping[str, Mapping[str, str | None]]) -> dict[str, A
     return made
 
 
+def read_by(version: str) -> dict[str, Any]:
+    """What one version is sent, and what it understands of it, in each encoding."""
+    given = {e: sent_to_client(e, tagged=version in TAGGED) for e in ENCODINGS}
+    understood = run_script("vectors.mjs", version, "read", given=given)
+    return {e: {"given": given[e], "understood": understood[e]} for e in ENCODINGS}
+
+
 def make_read() -> dict[str, Any]:
-    """What all versions understand; an error if those of one kind differ."""
-    made: dict[str, Any] = {}
-    for kind, versions in KINDS.items():
-        given = {e: sent_to_client(e, tagged=kind == "tagged") for e in ENCODINGS}
-        understood = [run_script("vectors.mjs", v, "read", given=given) for v in versions]
-        for version, said in zip(versions, understood, strict=True):
-            if said != understood[0]:
-                raise AssertionError(f"{version} understands something else than {versions[0]}")
-        made[kind] = {e: {"given": given[e], "understood": understood[0][e]} for e in ENCODINGS}
-    return made
+    """What the first version of each kind understands; the tests say that all do the same."""
+    return {kind: read_by(versions[0]) for kind, versions in KINDS.items()}
 
 
 def write(name: str, vectors: Any) -> None:

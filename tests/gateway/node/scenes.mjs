@@ -163,9 +163,6 @@ async function abort(stage) {
   await until(() => handle.waiting().then((names) => names.includes("aborted")));
   controller.abort();
   await failure(call);
-  // Clients before 2.3 reject the call but leave its socket open now and then, and of that no
-  // server can know.
-  if (!stage.since("2.3")) return;
   // The caller's going is the turn's end.
   await until(() => handle.waiting().then((names) => !names.includes("aborted")));
 }

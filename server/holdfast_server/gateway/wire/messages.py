@@ -131,13 +131,6 @@ class HttpQueueSendResponse:
     response: Value | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class HttpResolveResponse:
-    """The id behind a name and key."""
-
-    actor_id: str
-
-
 __all__ = [
     "RESULT_ENCODING",
     "TAGGED_VERSION",
@@ -149,7 +142,6 @@ __all__ = [
     "HttpActionResponse",
     "HttpQueueSendRequest",
     "HttpQueueSendResponse",
-    "HttpResolveResponse",
     "HttpResponseError",
     "Init",
     "SubscriptionRequest",

@@ -29,6 +29,7 @@ BUFFER: Final = "$ArrayBuffer"
 SET: Final = "$Set"
 UNDEFINED_TAG: Final = "$Undefined"
 
+_HOLDERS: Final = frozenset({list, dict, SetItems})
 # As many digits as a bigint in CBOR may have.
 _INTEGER: Final = re.compile(r"-?[0-9]{1,2466}")
 
@@ -61,13 +62,14 @@ def revive(value: Any, depth: int, *, strict: bool = True) -> Any:
 
 
 def _revive_items(items: list[Any], depth: int, strict: bool) -> list[Any]:
-    result = []
-    for index, item in enumerate(items):
-        try:
-            result.append(settle(revive(item, depth - 1, strict=strict)))
-        except Refused as refused:
-            refused.pieces.append(f"[{index}]")
-            raise
+    result: list[Any] = []
+    try:
+        for item in items:
+            held = type(item) in _HOLDERS
+            result.append(settle(revive(item, depth - 1, strict=strict)) if held else item)
+    except Refused as refused:
+        refused.pieces.append(f"[{len(result)}]")
+        raise
     return result
 
 
