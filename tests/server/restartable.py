@@ -9,7 +9,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from tests.server.process import ROOT, clean_environment, free_port
+from tests.server.process import ROOT, clean_environment
+from tests.server_process import free_port
 
 
 class RestartableServer:

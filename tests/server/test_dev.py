@@ -12,7 +12,8 @@ from holdfast import ActorError, Client
 from holdfast_server.dev import main
 from holdfast_server.dev_child import hints
 from tests.server.actors import registry
-from tests.server.process import COUNTER, Process, free_port
+from tests.server.process import COUNTER, Process
+from tests.server_process import free_port
 
 CLI = ["-c", "from holdfast.cli import main; main()"]
 

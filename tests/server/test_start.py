@@ -26,7 +26,8 @@ from holdfast_server.store import keys
 from holdfast_server.store.api import Batch
 from holdfast_server.store.rocks import RocksStore
 from tests.server.actors import registry
-from tests.server.process import COUNTER, Process, ServerProcess, free_port
+from tests.server.process import COUNTER, Process, ServerProcess
+from tests.server_process import free_port
 
 TLS = Path(__file__).parent / "tls"
 

@@ -14,7 +14,8 @@ import pytest
 
 from holdfast import HoldfastError
 from holdfast.blocking import Client
-from tests.server.process import COUNTER, Process, free_port
+from tests.server.process import COUNTER, Process
+from tests.server_process import free_port
 
 STUCK = """
 import asyncio
