@@ -53,9 +53,9 @@ class Outcome:
     passed: bool
 
 
-REST: Final = Stage("unit", 45, "core, store, client and tools, each by itself", processes=2)
+REST: Final = Stage("unit", 90, "core, store, client and tools, each by itself", processes=2)
 STAGES: Final = (
-    Stage("lint", 30, "linters, types, imports, protos"),
+    Stage("lint", 60, "linters, types, imports, protos"),
     REST,
     Stage("server", 60, "a real server and a real client", ("server",), 2, 2),
     Stage("gateway", 120, "clients that speak HTTP and WebSocket", ("gateway",), 2),
@@ -67,8 +67,8 @@ STAGES: Final = (
         2,
         beside=("examples",),
     ),
-    Stage("crash", 180, "servers that are killed under load", ("crash",)),
-    Stage("conformance", 60, "clients in other languages", ("conformance",)),
+    Stage("crash", 120, "servers that are killed under load", ("crash",)),
+    Stage("conformance", 45, "clients in other languages", ("conformance",)),
 )
 
 

@@ -70,13 +70,13 @@ def test_a_stage_passes_by_its_exit_status(status: int, passed: bool) -> None:
 
 
 def test_the_summary_tells_what_took_too_long_and_what_failed() -> None:
-    text = summary([Outcome(STAGES[0], 31.0, True), Outcome(REST, 2.0, False)])
+    text = summary([Outcome(STAGES[0], 61.0, True), Outcome(REST, 2.0, False)])
 
     assert text.splitlines()[1:] == [
         "stage         seconds  budget",
-        "lint             31.0      30  passed, over its budget",
-        "unit              2.0      45  FAILED",
-        "together         33.0",
+        "lint             61.0      60  passed, over its budget",
+        "unit              2.0      90  FAILED",
+        "together         63.0",
     ]
 
 
