@@ -194,7 +194,8 @@ class Server:
         gateway = Gateway(
             self.config.limits,
             secret_bytes=secrets.token_bytes,
-            tls=lambda: None if security.tls is None else security.tls.context,
+            # On a Unix socket there is nobody to hide from.
+            tls=lambda: None if security.tls is None or self._unix else security.tls.context,
             access_log=self.config.access_log,
         )
         try:
@@ -224,6 +225,10 @@ class Server:
                 version=version("holdfast"),
             )
         )
+
+    @property
+    def _unix(self) -> bool:
+        return any(each.family == socket.AF_UNIX for each in self._http or ())
 
     async def _close_gateway(self) -> None:
         gateway, self.gateway = self.gateway, None
