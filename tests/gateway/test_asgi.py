@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import io
-import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
-import uvicorn
 from aiohttp import WSMsgType
 from starlette.applications import Starlette
 from starlette.requests import Request as PageRequest
@@ -22,6 +19,7 @@ from yarl import URL
 
 from holdfast import Actor, Client, Context, Request, Response, WebSocket, action, setup
 from holdfast.asgi import ServerApp
+from tests.asgi_server import served
 
 QUERY = "rvt-namespace=default&rvt-method=getOrCreate&rvt-runner=default&rvt-key=a%2Fb,c"
 
@@ -120,35 +118,6 @@ async def fresh() -> None:
 def app(tmp_path: Path) -> ServerApp:
     settings = {"grpc": "127.0.0.1:0", "admin": "off", "drain_timeout_s": 2.0}
     return setup(use={"shop": Shop}, **settings).asgi(data=str(tmp_path / "data"))
-
-
-@asynccontextmanager
-async def served(app: Any) -> AsyncIterator[aiohttp.ClientSession]:
-    """An application by uvicorn, with its lifespan, and a client of it."""
-    listening = socket.create_server(("127.0.0.1", 0))
-    port = listening.getsockname()[1]
-    server = uvicorn.Server(
-        uvicorn.Config(app, lifespan="on", log_config=None, ws="websockets-sansio")
-    )
-    ready = asyncio.Event()
-    startup = server.startup
-
-    async def started(sockets: Any = None) -> None:
-        await startup(sockets)
-        ready.set()
-
-    server.startup = started  # type: ignore[method-assign]
-    running = asyncio.create_task(server._serve([listening]))
-    try:
-        await asyncio.wait(
-            (running, asyncio.ensure_future(ready.wait())), return_when=asyncio.FIRST_COMPLETED
-        )
-        async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as session:
-            yield session
-    finally:
-        server.should_exit = True
-        await running
-        listening.close()
 
 
 def mounted(app: ServerApp) -> Starlette:
