@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -237,6 +238,48 @@ async def test_a_connection_hears_events(page: Page) -> None:
         event, answer = await ws.receive_json(), await ws.receive_json()
     assert event["body"]["val"]["args"] == [5]
     assert answer["body"]["val"]["output"] == 5
+
+
+async def test_a_body_that_is_too_large_is_refused_while_it_is_sent(page: Page) -> None:
+    session, root = page
+    for path in ("action/add", "request/size"):
+        url = f"{root}/gateway/shop/{path}?{QUERY}"
+        async with session.post(url, data=io.BytesIO(b"x" * 22_000_000)) as answer:
+            assert (answer.status, (await answer.json())["code"]) == (413, "incoming_too_long")
+
+
+async def test_what_a_client_asks_before_it_sends_is_answered(page: Page) -> None:
+    session, root = page
+    url = f"{root}/gateway/shop/action/add?{QUERY}"
+    async with session.post(url, data=b'{"args": [7]}', expect100=True) as answer:
+        assert await answer.json() == {"output": 7}
+
+
+async def test_what_is_refused_to_a_websocket_is_its_close(page: Page) -> None:
+    session, root = page
+    async with session.ws_connect(f"{root}/gateway/none/websocket/?{QUERY}") as ws:
+        message = await ws.receive()
+    assert (message.type, message.data) == (WSMsgType.CLOSE, 1011)
+    assert str(message.extra).startswith("actor.")
+
+
+async def test_a_websocket_that_is_lost_ends_its_handler(page: Page) -> None:
+    session, root = page
+    ws = await session.ws_connect(f"{root}/gateway/shop/websocket/?{QUERY}")
+    await ws.send_str("text")
+    assert await ws.receive_str() == "text"
+    transport = ws.get_extra_info("socket")
+    transport.shutdown(socket.SHUT_RDWR)
+    await gone.wait()
+    await ws.close()
+
+
+async def test_sockets_that_are_open_do_not_hold_up_a_drain(app: ServerApp) -> None:
+    async with served(app) as session:
+        ws = await session.ws_connect(f"/gateway/shop/websocket/?{QUERY}")
+        await ws.send_str("text")
+        assert await ws.receive_str() == "text"
+    await gone.wait()
 
 
 async def test_an_application_of_its_own_has_both(app: ServerApp) -> None:
