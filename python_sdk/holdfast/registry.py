@@ -254,7 +254,8 @@ class Registry:
         `app.running()` in its own. Outside of it requests get 503.
 
         `config` are settings, as of `serve`. `http` opens no port here: it says where the ASGI
-        server listens, if other machines reach it. gRPC has its port as ever.
+        server listens, if other machines reach it. gRPC has its port
+        as ever, or none with `grpc="off"`.
         """
         app: ServerApp = server_entry("asgi")(self, **{**self.config, **config})
         return app

@@ -294,6 +294,15 @@ async def test_an_application_of_its_own_has_both(app: ServerApp) -> None:
     assert app.port == 0
 
 
+async def test_grpc_may_be_off(tmp_path: Path) -> None:
+    app = setup(use={"shop": Shop}).asgi(data=str(tmp_path), grpc="off", admin="off")
+    async with served(app) as session:
+        assert app.port == 0
+        url = f"/gateway/shop/action/add?{QUERY}"
+        async with session.post(url, json={"args": [1]}) as answer:
+            assert await answer.json() == {"output": 1}
+
+
 async def test_what_was_answered_is_there_after_a_drain(app: ServerApp) -> None:
     for expected in (1, 2):
         async with app.running(), Client(f"127.0.0.1:{app.port}") as client:
