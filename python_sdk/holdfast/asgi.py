@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
+from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 from urllib.parse import unquote
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from holdfast.context import Context
 
 Message: TypeAlias = MutableMapping[str, Any]
+Scope: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 
@@ -37,6 +39,20 @@ class AsgiApp(Protocol):
     def __call__(
         self, scope: MutableMapping[str, Any], receive: Receive, send: Send, /
     ) -> Awaitable[None]: ...
+
+
+class ServerApp(AsgiApp, Protocol):
+    """A server as an ASGI application; what `Registry.asgi` gives."""
+
+    @property
+    def port(self) -> int:
+        """The port of gRPC; 0 while the server does not run."""
+
+    def running(self) -> AbstractAsyncContextManager[None]:
+        """Run the server for as long as the block lasts, and drain it at the end."""
+
+    def lifespan(self, app: Any) -> AbstractAsyncContextManager[None]:
+        """`running`, as Starlette and FastAPI take it."""
 
 
 class ResponseSink(Protocol):
@@ -254,4 +270,4 @@ class _SocketRun:
             raise _Gone(str(closed)) from closed
 
 
-__all__ = ["AsgiApp", "asgi_handler"]
+__all__ = ["AsgiApp", "ServerApp", "asgi_handler"]

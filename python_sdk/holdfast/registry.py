@@ -24,6 +24,7 @@ from holdfast._events import EventSpec, collect_events
 from holdfast._generics import environment_of, environments
 from holdfast._schema import arguments_schema, schema_of
 from holdfast.actor import HOOKS, Action, Actor, Durability
+from holdfast.asgi import ServerApp
 from holdfast.errors import DecodeError, HoldfastError, RegistrationError
 from holdfast.state import StateCodec
 
@@ -244,6 +245,20 @@ class Registry:
         and HOLDFAST_ variables win over both.
         """
         server_entry("default")(self, **{**self.config, **config})
+
+    def asgi(self, **config: Any) -> ServerApp:
+        """The gateway as an ASGI application, for uvicorn or inside FastAPI and Starlette.
+
+        The server starts and is drained with the application's lifespan. One that is mounted
+        in another gets no lifespan events; give that one `lifespan=app.lifespan`, or enter
+        `app.running()` in its own. Outside of it requests get 503.
+
+        `config` are settings, as of `serve`. `http` opens no port here: it says where the ASGI
+        server listens, if other machines reach it. gRPC has its port
+        as ever, or none with `grpc="off"`.
+        """
+        app: ServerApp = server_entry("asgi")(self, **{**self.config, **config})
+        return app
 
 
 def server_entry(name: str) -> Any:

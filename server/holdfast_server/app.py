@@ -40,8 +40,11 @@ OnReady = Callable[[Server, Shutdown], None]
 def announce(server: Server, _: Shutdown) -> None:
     """Say where this server is."""
     config = server.config
-    public = config.grpc_address._replace(port=server.port)
-    print(f"Holdfast serves gRPC on {public}, data in {config.data}", flush=True)
+    if config.grpc_address is None:
+        print(f"Holdfast serves without gRPC, data in {config.data}", flush=True)
+    else:
+        public = config.grpc_address._replace(port=server.port)
+        print(f"Holdfast serves gRPC on {public}, data in {config.data}", flush=True)
     if server.admin_port and config.admin_address is not None:
         admin = config.admin_address._replace(port=server.admin_port)
         print(f"Admin on {admin}: health, reflection, channelz", flush=True)

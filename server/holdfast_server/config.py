@@ -43,7 +43,8 @@ def _check_path(text: str) -> None:
 
 
 def _check_address(text: str) -> None:
-    parse_address(text)
+    if text != OFF:
+        parse_address(text)
 
 
 def _check_optional_address(text: str) -> None:
@@ -77,7 +78,7 @@ class Config:
 
     # Directory of the data; made if it is missing.
     data: str = field(default=".holdfast", metadata={"rule": _check_path})
-    # HOST:PORT of the public gRPC server; port 0 is any free one.
+    # HOST:PORT of the public gRPC server; port 0 is any free one, "off" is none.
     grpc: str = field(default="127.0.0.1:6430", metadata={"rule": _check_address})
     # HOST:PORT of the admin gRPC server: health, reflection and channelz. "auto" is
     # 127.0.0.1:6432, or any free port when `grpc` asks for one; if that is taken, the
@@ -137,8 +138,9 @@ class Config:
         return bool(self.token or self.token_file or self.tls_cert)
 
     @property
-    def grpc_address(self) -> HostPort:
-        return parse_address(self.grpc)
+    def grpc_address(self) -> HostPort | None:
+        """Where the public gRPC server listens; None when it is off."""
+        return None if self.grpc == OFF else parse_address(self.grpc)
 
     @property
     def admin_address(self) -> HostPort | None:
@@ -147,7 +149,7 @@ class Config:
             return None
         if self.admin != AUTO:
             return parse_address(self.admin)
-        return ADMIN if self.grpc_address.port else HostPort(ADMIN.host, 0)
+        return HostPort(ADMIN.host, 0) if self._any_port else ADMIN
 
     @property
     def http_address(self) -> HostPort | None:
@@ -156,9 +158,16 @@ class Config:
             return None
         if self.http != AUTO:
             return parse_address(self.http)
-        return HTTP if self.grpc_address.port else HostPort(HTTP.host, 0)
+        return HostPort(HTTP.host, 0) if self._any_port else HTTP
+
+    @property
+    def _any_port(self) -> bool:
+        """Whether servers that were given no port take any."""
+        return self.grpc_address is not None and not self.grpc_address.port
 
     def _check_addresses(self) -> None:
+        if self.grpc == self.http == OFF:
+            raise ConfigError("--grpc and --http are both off: nobody could call the actors")
         addresses = {
             "grpc": self.grpc_address,
             "admin": self.admin_address,

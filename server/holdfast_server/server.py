@@ -44,7 +44,7 @@ log = logging.getLogger("holdfast.server")
 class _Addresses(NamedTuple):
     """Where to listen; None where nothing is."""
 
-    grpc: HostPort
+    grpc: HostPort | None
     admin: HostPort | None
     http: HostPort | None
 
@@ -73,6 +73,7 @@ class Server:
         self._http = http
         self._registry = registry
         self._store = store
+        # 0 while gRPC does not listen.
         self.port = 0
         # 0 while there is no admin server.
         self.admin_port = 0
@@ -194,7 +195,8 @@ class Server:
         gateway = Gateway(
             self.config.limits,
             secret_bytes=secrets.token_bytes,
-            tls=lambda: None if security.tls is None else security.tls.context,
+            # On a Unix socket there is nobody to hide from.
+            tls=lambda: None if security.tls is None or self._unix else security.tls.context,
             access_log=self.config.access_log,
         )
         try:
@@ -224,6 +226,10 @@ class Server:
                 version=version("holdfast"),
             )
         )
+
+    @property
+    def _unix(self) -> bool:
+        return any(each.family == socket.AF_UNIX for each in self._http or ())
 
     async def _close_gateway(self) -> None:
         gateway, self.gateway = self.gateway, None
@@ -261,12 +267,8 @@ class Server:
     def _addresses(self) -> _Addresses:
         """Where to listen, known to be free; before anything is opened or written."""
         config = self.config
-        public = config.grpc_address
-        reason = why_not_free(public)
-        if reason:
-            raise StartError(f"{SETTINGS['grpc'].flag}: cannot listen on {public}: {reason}")
         return _Addresses(
-            public,
+            _if_free("grpc", "gRPC", config.grpc_address, optional=False),
             _if_free("admin", "admin server", config.admin_address, optional=config.admin == AUTO),
             self._http_address(),
         )
@@ -280,9 +282,10 @@ class Server:
     async def _listen(self, addresses: _Addresses) -> None:
         public, admin = addresses.grpc, addresses.admin
         try:
-            self.port = await self.listener.start(str(public))
-            if self.tracing is not None:
-                self.tracing.rpcs.listens(public.host, self.port)
+            if public is not None:
+                self.port = await self.listener.start(str(public))
+                if self.tracing is not None:
+                    self.tracing.rpcs.listens(public.host, self.port)
         except BindError as error:
             raise StartError(f"cannot listen: {error}") from None
         if admin is None:

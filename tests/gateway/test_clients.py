@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
+from starlette.applications import Starlette
+from starlette.routing import Mount
 
+from tests.asgi_server import served
 from tests.gateway.clients import BUILT, SCRIPTS, TAGGED, VERSIONS, need_clients
 from tests.gateway.conftest import Start
 from tests.gateway.scene_actors import registry
@@ -17,15 +21,19 @@ from tests.gateway.vectors import ENCODINGS
 GIVES_UP = TAGGED
 
 
-async def begin(version: str, encoding: str, port: int, *names: str) -> asyncio.subprocess.Process:
-    """The scenarios of one client, all or some of them."""
+async def begin(
+    version: str, encoding: str, endpoint: int | str, *names: str
+) -> asyncio.subprocess.Process:
+    """The scenarios of one client, all or some of them, at a port or a URL."""
     need_clients()
+    if isinstance(endpoint, int):
+        endpoint = f"http://127.0.0.1:{endpoint}"
     return await asyncio.create_subprocess_exec(
         str(BUILT / "node"),
         str(SCRIPTS / "scenarios.mjs"),
         str(BUILT / version),
         encoding,
-        f"http://127.0.0.1:{port}",
+        endpoint,
         *names,
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
@@ -45,6 +53,28 @@ async def test_scenarios(start: Start, version: str, encoding: str) -> None:
     server = await start(registry)
     script = await begin(version, encoding, server.http_port)
     said, complained = await script.communicate()
+    scenarios = told(said)
+    assert script.returncode == 0, complained.decode()[-4000:]
+    assert [each for each in scenarios if not each["ok"]] == []
+    assert len(scenarios) > 25
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize(
+    ("version", "encoding"),
+    [
+        pytest.param("2.0.33", "json", marks=pytest.mark.slow),
+        ("2.3.11", "bare"),
+        pytest.param("2.3.19", "cbor", marks=pytest.mark.slow),
+    ],
+)
+async def test_scenarios_inside_an_application(tmp_path: Path, version: str, encoding: str) -> None:
+    need_clients()
+    mounted = registry.asgi(data=str(tmp_path), grpc="off", admin="off")
+    app = Starlette(routes=[Mount("/mine/actors", mounted)], lifespan=mounted.lifespan)
+    async with served(app) as session:
+        script = await begin(version, encoding, f"{str(session._base_url).rstrip('/')}/mine/actors")
+        said, complained = await script.communicate()
     scenarios = told(said)
     assert script.returncode == 0, complained.decode()[-4000:]
     assert [each for each in scenarios if not each["ok"]] == []

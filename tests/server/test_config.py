@@ -182,6 +182,18 @@ def test_a_loopback_address_needs_none(address: str) -> None:
     assert load({}, grpc=address).grpc == address
 
 
+def test_grpc_may_be_off_where_there_is_a_gateway() -> None:
+    config = load({}, grpc="off")
+
+    assert config.grpc_address is None
+    assert (str(config.http_address), str(config.admin_address)) == (
+        "127.0.0.1:6420",
+        "127.0.0.1:6432",
+    )
+    with pytest.raises(ConfigError, match="both off"):
+        load({}, grpc="off", http="off")
+
+
 # The command
 
 

@@ -25,17 +25,21 @@ _RAY: Final = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
 _RAY_BYTES: Final = 12
 _TOKEN_IN_PATH: Final = re.compile(r"(/gateway/[^/@]*@)[^/]*")
 JSON_TYPE: Final = "application/json"
+# What an ASGI server in front of this one knows of its client, as JSON.
+FRONT: Final = "x-holdfast-front"
 
 
 class Exchange:
     """A request and what goes with its answer. `path` and `query` are as they were sent."""
 
-    __slots__ = ("answer_headers", "http", "limits", "path", "query", "ray")
+    __slots__ = ("answer_headers", "client", "http", "limits", "path", "query", "ray", "secure")
 
     def __init__(self, http: web.BaseRequest, limits: Limits, ray: str) -> None:
         self.http = http
         self.limits = limits
         self.path, self.query = split_path(http.raw_path)
+        # Whether the client speaks TLS, and its address and port.
+        self.secure, self.client = _client_of(http)
         given = http.headers.get(RAY, "")
         self.ray = given if _RAY.match(given) else ray
         # Of every answer, whatever it is.
@@ -143,6 +147,19 @@ class Exchange:
             # The rest of the body is not worth reading.
             response.force_close()
         return response
+
+
+def _client_of(http: web.BaseRequest) -> tuple[bool, tuple[str, int] | None]:
+    transport = http.transport
+    if transport is None:
+        return http.secure, None
+    if isinstance(transport.get_extra_info("sockname"), str):
+        # A Unix socket: only the application around us reaches it.
+        front = json.loads(http.headers.get(FRONT, "{}"))
+        client = front.get("client")
+        return bool(front.get("secure")), None if client is None else (client[0], client[1])
+    peer = transport.get_extra_info("peername")
+    return http.secure, (str(peer[0]), int(peer[1])) if isinstance(peer, tuple) else None
 
 
 def make_ray(random_bytes: bytes) -> str:

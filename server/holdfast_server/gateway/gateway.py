@@ -67,15 +67,16 @@ class Gateway:
         return self._http.open
 
     async def open(self, sockets: Sequence[socket.socket]) -> int:
-        """Accept connections of sockets that listen, and own them; the port's number."""
+        """Accept connections of sockets that listen, and own them; the port's number, which is
+        0 of a Unix socket."""
         self._bound = list(sockets)
         try:
             await self._listen()
         except BaseException:
             await self.close()
             raise
-        number: int = self._bound[0].getsockname()[1]
-        return number
+        name = self._bound[0].getsockname()
+        return int(name[1]) if isinstance(name, tuple) else 0
 
     def start(self, desk: Desk) -> None:
         """Answer by this node from now on."""
@@ -149,7 +150,7 @@ class Gateway:
             extra={
                 "ray_id": exchange.ray,
                 "seconds": round(seconds, 6),
-                "remote": exchange.http.remote,
+                "remote": None if exchange.client is None else exchange.client[0],
             },
         )
 

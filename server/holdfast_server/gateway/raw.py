@@ -20,7 +20,7 @@ from holdfast_server.core.errors import HoldfastError, invalid
 from holdfast_server.core.raw import Headers, RequestHead
 from holdfast_server.core.values import Value
 from holdfast_server.gateway.desk import Desk
-from holdfast_server.gateway.exchange import Exchange
+from holdfast_server.gateway.exchange import FRONT, Exchange
 from holdfast_server.gateway.failures import failure_of
 from holdfast_server.gateway.websocket import PROTOCOL, Sockets, WebSocket
 from holdfast_server.gateway.wire import FAILED
@@ -32,7 +32,7 @@ from holdfast_server.runtime.serving import serve_websocket
 REQUEST: Final = "/request"
 WEBSOCKET: Final = "/websocket"
 # What is between the client and the gateway.
-_OURS: Final = frozenset({"x-rivet-token", "x-rivet-target", "x-rivet-actor"})
+_OURS: Final = frozenset({"x-rivet-token", "x-rivet-target", "x-rivet-actor", FRONT})
 _OFFERS: Final = f"{PROTOCOL}_"
 
 
@@ -84,7 +84,6 @@ async def serve_raw(
 
 def _head(exchange: Exchange, shown: str) -> RequestHead:
     http = exchange.http
-    peer = http.transport.get_extra_info("peername") if http.transport is not None else None
     length = http.content_length
     if length is None and "transfer-encoding" not in http.headers:
         length = 0
@@ -97,8 +96,8 @@ def _head(exchange: Exchange, shown: str) -> RequestHead:
             for name, value in http.headers.items()
             if name.lower() not in _OURS
         ),
-        scheme="https" if http.secure else "http",
-        client=(str(peer[0]), int(peer[1])) if isinstance(peer, tuple) else None,
+        scheme="https" if exchange.secure else "http",
+        client=exchange.client,
         content_length=length,
         subprotocols=tuple(
             name for name in offered if name and name != PROTOCOL and not name.startswith(_OFFERS)

@@ -202,6 +202,7 @@ class World:
             return
         if self._grpc:
             # A server that starts again is found where it was.
+            assert self._config.grpc_address is not None
             grpc = self._config.grpc_address._replace(port=life.server.port)
             self._config = replace(self._config, grpc=str(grpc))
         handlers = Handlers()

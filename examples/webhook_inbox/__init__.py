@@ -1,0 +1,1 @@
+"""An inbox of webhooks, inside a web application."""
