@@ -9,6 +9,7 @@ import grpc
 import pytest
 
 from holdfast import Actor, Client, Context, action, setup
+from holdfast.v1 import actor_pb2, actor_service_pb2
 from holdfast_server.store.memory import MemoryStore
 from tests.server.conftest import Connect, Start
 from tests.server.outcomes import Refusal, refusal_of, wire_refusal
@@ -154,6 +155,32 @@ async def test_a_caller_that_gives_up_makes_room(
 
         assert await waiting[1] == 10
         assert await third == 110
+
+
+async def test_whether_an_actor_exists_is_told_beside_its_turns(
+    start: Start, connect: Connect, stage: Stage
+) -> None:
+    server, _ = await start(registry, store=MemoryStore())
+    wire = connect(server)
+    key = actor_pb2.ActorKey(name="narrow", key=["a"])
+
+    async def make(key_of_call: str) -> tuple[str, bool]:
+        request = actor_service_pb2.GetOrCreateActorRequest(actor=key, idempotency_key=key_of_call)
+        answer = await wire.actors.GetOrCreateActor(request, timeout=10)
+        return answer.actor.actor_id, answer.created
+
+    actor_id, created = await make("first")
+    assert created
+    holding = asyncio.create_task(wire.invoke(target("narrow", "a"), "hold", "h"))
+    await stage.reached("h")
+    async with tasks(holding):
+        assert await make("") == (actor_id, False)
+        assert await make("second") == await make("second") == (actor_id, False)
+        # The answer to the call that made it stays what it was.
+        assert await make("first") == (actor_id, True)
+        assert not holding.done()
+        stage.let("h")
+        await holding
 
 
 async def test_a_client_tries_again_until_there_is_room(start: Start, stage: Stage) -> None:

@@ -125,10 +125,6 @@ class Actors:
         name, key = _text(body, "name"), _text(body, "key", default="/")
         given = self._input(body.get("input"))
         address = self._address(asked.get("namespace"), name, key)
-        # Older clients ask for this before each call: it must not wait for turns of the actor.
-        found = [] if create else await self._found(Target(address=address))
-        if found:
-            return exchange.answer_json({"actor": found[0], "created": False})
         call = Call(
             target=Target(address=address, create=True, input=given),
             action=lifecycle.CREATE if create else lifecycle.GET_OR_CREATE,

@@ -66,12 +66,26 @@ async def _run(activation: Activation, call: Call, reply: ReplyWriter | None) ->
     step = _STEPS.get(call.action, _create)
     origin = origin_of(call)
     try:
-        async with activation.holding(turn, origin):
-            value, durable, actor_id = await step(activation, call, reply, turn, origin)
+        if call.action == GET_OR_CREATE and activation.exists and not activation.lapsed():
+            # Clients ask for this before each call: it must not wait for turns of the actor.
+            value, durable, actor_id = _found(activation, reply, turn)
+        else:
+            async with activation.holding(turn, origin):
+                value, durable, actor_id = await step(activation, call, reply, turn, origin)
     except HoldfastError as error:
         await settle(activation, turn, error, reply)
         raise
     return Answer(value, await durable, actor_id)
+
+
+def _found(activation: Activation, reply: ReplyWriter | None, turn: Turn) -> Outcome:
+    """The actor that is there, which no turn has to be held to know."""
+    actor_id, batch = activation.actor_id, Batch()
+    record = activation.node.decode(records.ActorRecord, keys.actor_key(actor_id))
+    found = _value_of(Creation(False, record.created_at_ms if record is not None else 0))
+    if reply is not None:
+        reply.put_result(batch, found, actor_id)
+    return found, activation.commit(batch, turn), actor_id
 
 
 async def _create(
@@ -102,16 +116,13 @@ async def _create(
                 raise
             # It was created, and has gone since by its own wish.
             return made, activation.commit(batch, turn), created_id
+    if not created and call.action == CREATE:
+        raise HoldfastError(
+            errors.ACTOR_DUPLICATE_KEY,
+            metadata={"actor_id": format_actor_id(activation.actor_id)},
+        )
     if not created:
-        if call.action == CREATE:
-            raise HoldfastError(
-                errors.ACTOR_DUPLICATE_KEY,
-                metadata={"actor_id": format_actor_id(activation.actor_id)},
-            )
-        record = activation.node.decode(records.ActorRecord, keys.actor_key(activation.actor_id))
-        made = _value_of(Creation(False, record.created_at_ms if record is not None else 0))
-        if reply is not None:
-            reply.put_result(batch, made, activation.actor_id)
+        return _found(activation, reply, turn)
     return made, activation.commit(batch, turn), activation.actor_id
 
 
