@@ -153,6 +153,48 @@ async def test_events_are_trimmed_by_count(server: Server, wire: Wire) -> None:
     assert sound(server)
 
 
+@pytest.mark.parametrize("server", [{"events_max": 3}], indirect=True)
+async def test_what_is_trimmed_of_other_names_is_no_gap(server: Server, wire: Wire) -> None:
+    await wire.invoke(ROOM, "emit", "rare", 1)
+    readers = [await listen(wire, ROOM, names=["rare"]) for _ in range(2)]
+    await wire.invoke(ROOM, "say", *"abcd")
+    for reader in readers:
+        reader.leave()
+    resumed = await listen(wire, ROOM, after=readers[0].cursor, names=["rare"])
+    # That none of its events has gone is known to who wakes up too.
+    await until(lambda: server.node.catalog.evict(activation_of(server, "room", "r").address))
+    await wire.invoke(ROOM, "emit", "rare", 6)
+    assert await resumed.take(1) == [(6, "rare", [6])]
+    assert (await refused(wire, after=readers[1].cursor)).reason == "EVENTS_TRIMMED"
+    await wire.invoke(ROOM, "say", *"efgh")
+    trimmed = await refused(wire, after=readers[1].cursor, names=["rare"])
+    assert (trimmed.reason, trimmed.metadata["oldest_sequence"]) == ("EVENTS_TRIMMED", "8")
+    assert sound(server)
+
+
+@pytest.mark.parametrize("server", [{"event_retention_s": 100.0}], indirect=True)
+@pytest.mark.parametrize("swept", [True, False])
+async def test_what_is_too_old_of_other_names_is_no_gap(
+    server: Server, wire: Wire, swept: bool
+) -> None:
+    clock = MovedClock(server)
+    reader = await listen(wire, ROOM, names=["rare"])
+    await wire.invoke(ROOM, "say", "old")
+    reader.leave()
+    clock.ahead_s = 101
+    if swept:
+        assert server.node.event_sweep.sweep() == 1
+    resumed = await listen(wire, ROOM, after=reader.cursor, names=["rare"])
+    await wire.invoke(ROOM, "emit", "rare", 2)
+    assert await resumed.take(1) == [(2, "rare", [2])]
+    clock.ahead_s = 202
+    if swept:
+        assert server.node.event_sweep.sweep() == 1
+    trimmed = await refused(wire, after=reader.cursor, names=["rare"])
+    assert (trimmed.reason, trimmed.metadata["oldest_sequence"]) == ("EVENTS_TRIMMED", "3")
+    assert sound(server)
+
+
 @pytest.mark.parametrize("server", [{"events_bytes_max": 1000}], indirect=True)
 async def test_events_are_trimmed_by_bytes(server: Server, wire: Wire) -> None:
     for _ in range(5):

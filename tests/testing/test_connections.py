@@ -68,6 +68,12 @@ class Lobby(Actor[Talk, Guest]):
         c.broadcast("rung", c.now())
 
     @action
+    async def chat(self, c: Context, days: int) -> None:
+        c.broadcast("chatted", days)
+        if days > 1:
+            c.schedule.after(timedelta(days=1), "chat", days - 1)
+
+    @action
     async def count(self, c: Context, to: int) -> Any:
         for number in range(to):
             yield number
@@ -149,6 +155,19 @@ async def test_what_a_timer_tells_months_later_is_heard() -> None:
         await h.advance(days=2)
 
         assert rings == [due]
+
+
+@pytest.mark.parametrize("end", ["crash", "restart"])
+async def test_what_a_chatty_actor_forgets_is_no_gap_of_a_rare_event(end: str) -> None:
+    async with harness(registry, start=START) as h, lobby(h).connect({"name": "ada"}) as ada:
+        rung = await h.events(ada, "rung")
+        await ada.remind(210)
+        await ada.chat(201)
+        await h.advance(days=201)
+        await getattr(h, end)()
+        await h.advance(days=10)
+
+        assert [event.args for event in rung] == [(START + timedelta(days=210, seconds=3),)]
 
 
 async def test_it_goes_on_through_crash_and_restart() -> None:

@@ -2,13 +2,14 @@
 
 Numbers begin at 1 and have no gaps. What is kept is always a run that ends with the
 last number: the oldest go first, by count, by bytes or by age. Bytes are those of the
-stored rows.
+stored rows. Of what has gone the last number of each name stays known, so that a reader
+of some names is told of a gap only where one of its own events may be missing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 
 from holdfast_server.core import errors
 from holdfast_server.core.errors import HoldfastError, invalid
@@ -18,6 +19,9 @@ from holdfast_server.core.ids import format_actor_id
 # What is over a bound is brought below it by this part of the bound, so that rows go
 # many at a time.
 _SLACK = 64
+# Names whose last trimmed number is known; each is some bytes of a row that every turn
+# with events writes.
+_TRIMMED_NAMES = 32
 
 
 @dataclass(slots=True)
@@ -36,11 +40,34 @@ class EventLog:
     buffered_epoch: int = 0
     # Number of the last batch with events that waits for its sync.
     gate: int = 0
+    # Number of the last event of each name that was trimmed, and of any other name.
+    trimmed: dict[str, int] = field(default_factory=dict)
+    trimmed_others: int = 0
 
     @property
     def count(self) -> int:
         """How many events are kept."""
         return self.last - self.first + 1
+
+    def trim(self, names: Iterable[str]) -> None:
+        """The oldest events, of these names in order, go; "" is one that nobody can read."""
+        for name in names:
+            if name:
+                self.trimmed[name] = self.first
+            else:
+                # It may have been of any.
+                self.trimmed.clear()
+                self.trimmed_others = self.first
+            self.first += 1
+        while len(self.trimmed) > _TRIMMED_NAMES:
+            oldest = min(self.trimmed, key=self.trimmed.__getitem__)
+            self.trimmed_others = max(self.trimmed_others, self.trimmed.pop(oldest))
+
+    def last_trimmed(self, names: frozenset[str]) -> int:
+        """The last event of these names, or of all for none, that may have been trimmed."""
+        if not names:
+            return self.first - 1
+        return max(self.trimmed.get(name, self.trimmed_others) for name in names)
 
 
 def count_to_drop(
@@ -70,8 +97,11 @@ def outlived(incarnation: int, buffered_epoch: int, orderly: int, unorderly: int
     return incarnation + 1 if lost else incarnation
 
 
-def place_of(start: int | Cursor | None, log: EventLog, actor_id: bytes, oldest: int) -> int:
-    """The number behind which a subscription starts; `oldest` is the first one kept.
+def place_of(
+    start: int | Cursor | None, log: EventLog, actor_id: bytes, oldest: int, lost: int
+) -> int:
+    """The number behind which a subscription starts; `oldest` is the first one kept, and
+    `lost` the last of those asked for that is not.
 
     CURSOR_STALE, EVENTS_TRIMMED or REQUEST_INVALID where it cannot start.
     """
@@ -88,7 +118,7 @@ def place_of(start: int | Cursor | None, log: EventLog, actor_id: bytes, oldest:
         if start > log.last + 1:
             raise invalid("from_sequence", f"is {start}; the last event is {log.last}")
         behind = start - 1
-    if behind + 1 < oldest:
+    if behind < lost:
         raise trimmed(actor_id, log.incarnation, oldest)
     return behind
 

@@ -286,7 +286,7 @@ class Audience:
             self.actor_id, subscriber.sequence + 1, self.published
         )
         following = page[0].event.sequence if page else self.published + 1
-        if following > subscriber.sequence + 1 and not self._skip(subscriber, following):
+        if following > subscriber.sequence + 1 and not self._pass_gap(subscriber, following):
             return
         for event, expires_ms in page:
             if subscriber.credit <= 0 and not subscriber.conflates:
@@ -316,6 +316,16 @@ class Audience:
         except Exception:
             log.exception("delivering an event")
             subscriber.close()
+
+    def _pass_gap(self, subscriber: Subscriber, following: int) -> bool:
+        """The log has nothing before `following`; whether the subscriber goes on."""
+        if subscriber.names:
+            sums = self.node.event_logs.find(self.actor_id)
+            if sums.last_trimmed(subscriber.names) <= subscriber.sequence:
+                # What has gone was of other names.
+                subscriber.sequence = following - 1
+                return True
+        return self._skip(subscriber, following)
 
     def _skip(self, subscriber: Subscriber, following: int) -> bool:
         """The events before `following` are no longer kept; whether it goes on."""
@@ -364,8 +374,10 @@ class Audiences:
         """
         node = self._node
         sums = node.event_logs.find(actor_id)
-        oldest = node.event_logs.oldest(actor_id, sums) if request.start is not None else 0
-        sequence = place_of(request.start, sums, actor_id, oldest)
+        oldest = lost = 0
+        if request.start is not None:
+            oldest, lost = node.event_logs.oldest_and_lost(actor_id, sums, request.names)
+        sequence = place_of(request.start, sums, actor_id, oldest, lost)
         audience = self._by_actor.get(actor_id)
         if audience is None:
             audience = Audience(node, actor_id, sums.incarnation, sums.last)

@@ -8,7 +8,10 @@ rows are read only when they go, or when a subscriber wants them.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
+
+from google.protobuf.message import DecodeError
 
 from holdfast_server.core.event_log import EventLog, count_to_drop, outlived
 from holdfast_server.core.events import Emission, Emitted
@@ -54,6 +57,9 @@ class EventLogs:
             bytes=record.bytes,
             due_ms=record.due_ms,
             buffered_epoch=record.buffered_epoch,
+            trimmed=dict(record.trimmed),
+            # A row of an earlier version does not say what was trimmed.
+            trimmed_others=record.trimmed_others if record.trimmed else record.first_sequence - 1,
         )
         epoch = self._node.committer.epoch
         if log.buffered_epoch and log.buffered_epoch != epoch:
@@ -109,9 +115,12 @@ class EventLogs:
         limits = self._node.limits
         size, before = log.bytes + sum(map(len, rows)), log.last
 
+        names: list[str] = []
+
         def sizes() -> Iterator[int]:
-            yield from self._stored_sizes(actor_id, log.first, before)
-            yield from map(len, rows)
+            for row in chain(self._stored(actor_id, log.first, before), rows):
+                names.append(_name_of(row))
+                yield len(row)
 
         dropped, freed = count_to_drop(
             sizes(),
@@ -121,23 +130,23 @@ class EventLogs:
             bytes_max=limits.events_bytes_max,
         )
         if dropped:
-            first = log.first + dropped
-            if log.first <= before:
-                start = keys.event_key(actor_id, log.first)
-                batch.delete_range(start, keys.event_key(actor_id, min(first, before + 1)))
-            log.first = first
+            start = keys.event_key(actor_id, log.first)
+            stored = log.first <= before
+            log.trim(names)
+            if stored:
+                batch.delete_range(start, keys.event_key(actor_id, min(log.first, before + 1)))
         log.bytes, log.last = size - freed, before + len(rows)
         for sequence, row in enumerate(rows, before + 1):
             if sequence >= log.first:
                 batch.put(keys.event_key(actor_id, sequence), row)
 
-    def _stored_sizes(self, actor_id: bytes, first: int, last: int) -> Iterator[int]:
+    def _stored(self, actor_id: bytes, first: int, last: int) -> Iterator[bytes]:
         while first <= last:
             start, end = keys.event_key(actor_id, first), keys.event_key(actor_id, last + 1)
             rows = self._node.scan(start, end, limit=_PAGE, reverse=False)
             if not rows:
                 return
-            yield from (len(row) for _, row in rows)
+            yield from (row for _, row in rows)
             first += len(rows)
 
     def _gate(self, log: EventLog, *, buffered: bool) -> bool:
@@ -161,6 +170,8 @@ class EventLogs:
             bytes=log.bytes,
             buffered_epoch=log.buffered_epoch,
             due_ms=log.due_ms,
+            trimmed=log.trimmed,
+            trimmed_others=log.trimmed_others,
         )
         batch.put(keys.event_log_key(actor_id), record.SerializeToString())
 
@@ -196,19 +207,29 @@ class EventLogs:
 
     def oldest(self, actor_id: bytes, log: EventLog) -> int:
         """The first event that is kept and not too old, the next one when none is."""
+        return self.oldest_and_lost(actor_id, log, frozenset())[0]
+
+    def oldest_and_lost(
+        self, actor_id: bytes, log: EventLog, names: frozenset[str]
+    ) -> tuple[int, int]:
+        """`oldest`, and the last event before it of these names, or of any for none."""
         now_ms, first = self._node.environment.clock.now_ms(), log.first
         self._node.committer.apply()
-        limit = 1
-        while first <= log.last:
+        oldest, lost, limit = 0, log.last_trimmed(names), 1
+        while not oldest and first <= log.last:
             rows = self.read(actor_id, first, log.last, limit)
             limit = _PAGE
             for sequence, record in rows:
                 if self.expires_ms(record) > now_ms:
-                    return sequence
+                    oldest = sequence
+                    break
+                if record.name in names:
+                    lost = sequence
             if not rows:
                 break
             first = rows[-1][0] + 1
-        return log.last + 1
+        oldest = oldest or log.last + 1
+        return oldest, lost if names else oldest - 1
 
     def expire(self, actor_id: bytes, due_ms: int, batch: Batch) -> EventLog | None:
         """Drop what is too old of an actor whose row in the index says `due_ms`; the sums
@@ -219,12 +240,15 @@ class EventLogs:
             return None
         now_ms, before, log.due_ms = self._node.environment.clock.now_ms(), log.first, 0
         start, end = keys.event_key(actor_id, before), keys.event_key(actor_id, log.last + 1)
+        names: list[str] = []
         for key, row in self._node.scan(start, end, limit=_PAGE, reverse=False):
-            log.due_ms = self.expires_ms(self._node.decode_row(records.EventRecord, key, row))
+            record = self._node.decode_row(records.EventRecord, key, row)
+            log.due_ms = self.expires_ms(record)
             if log.due_ms > now_ms:
                 break
-            log.first += 1
+            names.append(record.name)
             log.bytes -= len(row)
+        log.trim(names)
         if log.first > before:
             batch.delete_range(start, keys.event_key(actor_id, log.first))
         if log.first > log.last:
@@ -233,6 +257,14 @@ class EventLogs:
             batch.put(keys.event_expiry_key(log.due_ms, actor_id), b"")
         self._put_sums(actor_id, log, batch)
         return log
+
+
+def _name_of(row: bytes) -> str:
+    """The name of a stored event; "" for a row that does not decode, which may go all the same."""
+    try:
+        return records.EventRecord.FromString(row).name
+    except DecodeError:
+        return ""
 
 
 def value_of(record: records.EventRecord) -> Value:

@@ -79,7 +79,7 @@ LOG = EventLog(incarnation=2, first=4, last=9)
     ],
 )
 def test_a_subscription_starts_where_it_asks(start: int | Cursor | None, behind: int) -> None:
-    assert place_of(start, LOG, ACTOR, 4) == behind
+    assert place_of(start, LOG, ACTOR, 4, 3) == behind
 
 
 @pytest.mark.parametrize(
@@ -96,8 +96,46 @@ def test_a_subscription_starts_where_it_asks(start: int | Cursor | None, behind:
 )
 def test_or_hears_why_it_cannot(start: int | Cursor, reason: str) -> None:
     with pytest.raises(HoldfastError) as caught:
-        place_of(start, LOG, ACTOR, 4)
+        place_of(start, LOG, ACTOR, 4, 3)
     assert caught.value.reason.reason == reason
     if reason != "REQUEST_INVALID":
         assert caught.value.metadata["oldest_sequence"] == "4"
         assert caught.value.metadata["incarnation"] == "2"
+
+
+def trimmed_log() -> EventLog:
+    log = EventLog(last=9)
+    log.trim(["a", "b", "a", "c"])
+    return log
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"), [("", 4), ("a", 3), ("b", 2), ("c", 4), ("ab", 3), ("d", 0), ("bd", 2)]
+)
+def test_the_last_trimmed_number_of_each_name_is_known(names: str, expected: int) -> None:
+    log = trimmed_log()
+    assert log.first == 5
+    assert log.last_trimmed(frozenset(names)) == expected
+
+
+def test_a_reader_of_some_names_may_start_before_what_is_kept_of_others() -> None:
+    log = trimmed_log()
+    lost = log.last_trimmed(frozenset("b"))
+    assert place_of(Cursor(ACTOR, 1, 2), log, ACTOR, log.first, lost) == 2
+    with pytest.raises(HoldfastError) as caught:
+        place_of(Cursor(ACTOR, 1, 1), log, ACTOR, log.first, lost)
+    assert caught.value.metadata["oldest_sequence"] == "5"
+
+
+def test_of_too_many_names_the_longest_gone_are_one() -> None:
+    log = EventLog(last=100)
+    log.trim([f"n{number}" for number in range(40)])
+    assert log.last_trimmed(frozenset(["n39"])) == 40
+    assert log.last_trimmed(frozenset(["n0"])) == log.last_trimmed(frozenset(["never"])) == 8
+    assert len(log.trimmed) == 32
+
+
+def test_one_that_nobody_can_read_may_have_been_of_any_name() -> None:
+    log = EventLog(last=9)
+    log.trim(["a", "", "b"])
+    assert [log.last_trimmed(frozenset(name)) for name in "abc"] == [2, 3, 2]

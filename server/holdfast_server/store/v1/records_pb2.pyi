@@ -315,12 +315,34 @@ class EventLogRecord(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class TrimmedEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     INCARNATION_FIELD_NUMBER: _builtins.int
     FIRST_SEQUENCE_FIELD_NUMBER: _builtins.int
     LAST_SEQUENCE_FIELD_NUMBER: _builtins.int
     BYTES_FIELD_NUMBER: _builtins.int
     BUFFERED_EPOCH_FIELD_NUMBER: _builtins.int
     DUE_MS_FIELD_NUMBER: _builtins.int
+    TRIMMED_FIELD_NUMBER: _builtins.int
+    TRIMMED_OTHERS_FIELD_NUMBER: _builtins.int
     incarnation: _builtins.int
     """Which life of the numbers, from 1."""
     first_sequence: _builtins.int
@@ -333,6 +355,12 @@ class EventLogRecord(_message.Message):
     """Epoch in which an event was last released before it was synced; 0 for never."""
     due_ms: _builtins.int
     """Due time of the actor's row in the index of expiries, milliseconds; 0 for none."""
+    trimmed_others: _builtins.int
+    """Number of the last event trimmed of any other name; 0 for none."""
+    @_builtins.property
+    def trimmed(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
+        """Number of the last event trimmed of each name, of a bounded number of names."""
+
     def __init__(
         self,
         *,
@@ -342,10 +370,12 @@ class EventLogRecord(_message.Message):
         bytes: _builtins.int = ...,
         buffered_epoch: _builtins.int = ...,
         due_ms: _builtins.int = ...,
+        trimmed: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+        trimmed_others: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["buffered_epoch", b"buffered_epoch", "bytes", b"bytes", "due_ms", b"due_ms", "first_sequence", b"first_sequence", "incarnation", b"incarnation", "last_sequence", b"last_sequence"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["buffered_epoch", b"buffered_epoch", "bytes", b"bytes", "due_ms", b"due_ms", "first_sequence", b"first_sequence", "incarnation", b"incarnation", "last_sequence", b"last_sequence", "trimmed", b"trimmed", "trimmed_others", b"trimmed_others"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
