@@ -198,7 +198,11 @@ class Board(Actor[Log]):
     async def no_bool(self, c: Context[Log]) -> Any:
         return "yes"
 
+    async def is_known(self, c: Context[Log]) -> bool:
+        return await stage.pause(f"known {c.key[0]}") is None
+
     emits: ClassVar = {
+        "slow": Event(str, can_subscribe=is_known),
         "moved": Event(str, Move),
         "typing": Event(bool, ephemeral=True),
         "brief": Event(str, retention_s=60),

@@ -12,6 +12,7 @@ import pytest
 from holdfast import ActorError, Client, DecodeError, DeliveredEvent, EventsTrimmed, HoldfastError
 from holdfast_server.app import Server
 from holdfast_server.store.memory import MemoryStore
+from tests.server import event_actors
 from tests.server.conftest import Start
 from tests.server.cutting import proxied
 from tests.server.live_actors import Salon, registry
@@ -52,8 +53,6 @@ async def test_events_of_a_typed_handle_have_their_declared_types(
     client = await typed_client(start)
     feed = client.get_or_create(Feed, ["a"]).with_options(encoding=encoding)
     heard: list[Any] = []
-    # Who subscribes to an actor that is there does so before any later call.
-    await feed.resolve()
     async with feed.connect() as conn, Client(client.address, session=False) as plain:
         conn.on(name, lambda *found: heard.append(found))
         feed.on(name, lambda *found: heard.append(found))
@@ -76,6 +75,30 @@ async def test_events_of_a_typed_handle_have_their_declared_types(
             with_plain.cancel()
         assert with_plain.result().args == args
     assert heard[:3] == [args] * 3
+
+
+@pytest.mark.parametrize(
+    ("actor", "before", "told"),
+    [("room", "", ("said", "say", "x")), ("board", "open", ("secret", "emit", "secret", "x"))],
+)
+async def test_who_listens_and_then_calls_hears_what_the_call_tells(
+    start: Start, actor: str, before: str, told: tuple[str, ...]
+) -> None:
+    _, client = await start(event_actors.registry, store=MemoryStore())
+    name, call, *args = told
+    for key in "abcdefgh":
+        handle = client.get_or_create(actor, [key])
+        if before:
+            await handle.action(before)
+        heard: list[str] = []
+        handle.on(name, heard.append)
+        events = handle.events(name)
+        # It is there when the first one has not been made yet, or is asked who may listen.
+        await handle.action(call, *args)
+        async with asyncio.timeout(10):
+            assert (await anext(events)).args == ("x",)
+        await until(lambda heard=heard: heard == ["x"])
+        await events.aclose()
 
 
 async def test_a_handle_by_name_gives_plain_data(start: Start) -> None:

@@ -20,9 +20,53 @@ from tests.server.session import (
     subscribe,
     value_of,
 )
-from tests.server.wire import target
+from tests.server.stage import Stage
+from tests.server.wire import by_id, target
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+# What comes after it
+
+
+@pytest.mark.parametrize("end", ["let", "cancel"])
+async def test_calls_to_its_actor_wait_until_it_stands(
+    place: Place, stage: Stage, end: str
+) -> None:
+    await place.tell("open", name="board")
+    actor_id = await place.client.get("board", [place.key]).resolve()
+    async with place.session() as session:
+        session.send(subscribe(1, place.on("board"), "slow"))
+        session.send(call(2, place.on("board"), "emit", "slow", "x"))
+        session.send(call(3, by_id(actor_id), "emit", "slow", "y"))
+        session.send(call(4, place.on("room"), "say", "elsewhere"))
+        await stage.reached(f"known {place.key}")
+
+        # Those to other actors do not.
+        assert value_of(await session.answer(4)) == 1
+        assert [session.waiting(n) for n in (1, 2, 3)] == [0, 0, 0]
+        if end == "cancel":
+            session.send(cancel(1))
+            assert (await session.answer(1)).WhichOneof("answer") == "end"
+        else:
+            stage.let(f"known {place.key}")
+            assert (await start_of(session, 1)).sequence == 0
+            assert steps(await events_of(session, 1, 2)) == [(1, 0), (2, 1)]
+
+        assert [value_of(await session.answer(n)) for n in (2, 3)] == [None, None]
+    stage.let(f"known {place.key}")
+
+
+async def test_a_call_waits_for_a_subscription_no_longer_than_its_deadline(
+    place: Place, stage: Stage
+) -> None:
+    await place.tell("open", name="board")
+    async with place.session() as session:
+        session.send(subscribe(1, place.on("board"), "slow"))
+        session.send(call(2, place.on("board"), "move", timeout_ms=50))
+        assert end_of(await session.answer(2)).reason == "DEADLINE_EXCEEDED"
+        stage.let(f"known {place.key}")
+        await start_of(session, 1)
 
 
 # What comes
@@ -178,15 +222,18 @@ async def test_what_is_no_longer_kept_is_out_of_range_and_the_oldest_is_named(
             await place.tell("big", 400_000)
         session.send(
             subscribe(2, place.on(), from_sequence=1),
-            subscribe(3, place.on(), "other", after=cursor),
+            subscribe(3, place.on(), "said", "other", after=cursor),
+            subscribe(5, place.on(), "other", after=cursor),
         )
         for stream in (2, 3):
             refusal = end_of(await session.answer(stream))
             assert (refusal.status, refusal.reason) == ("OUT_OF_RANGE", "EVENTS_TRIMMED")
             assert refusal.metadata["oldest_sequence"] == "3"
-        session.send(subscribe(4, place.on(), from_sequence=3, window_bytes=1 << 20))
-        await start_of(session, 4)
-        assert steps(await events_of(session, 4, 2)) == [(3, 2), (4, 3)]
+        # None of these has been trimmed.
+        assert await start_of(session, 5) == cursor
+        session.send(subscribe(6, place.on(), from_sequence=3, window_bytes=1 << 20))
+        await start_of(session, 6)
+        assert steps(await events_of(session, 6, 2)) == [(3, 2), (4, 3)]
 
 
 # Credit

@@ -24,6 +24,14 @@ class Lookup:
     def __init__(self, node: Node) -> None:
         self._node = node
 
+    def same(self, one: Target, other: Target) -> bool:
+        """Whether two targets are of one address; not where one is of nobody."""
+        catalog = self._node.catalog
+        try:
+            return catalog.address_of(one) == catalog.address_of(other)
+        except HoldfastError:
+            return False
+
     async def get(self, target: Target) -> tuple[bytes, records.ActorRecord]:
         """The record of an existing actor, durable."""
         node = self._node

@@ -69,6 +69,8 @@ class CallStream(Stream):
             if self._connection is not None:
                 link = await self._connection.link(call.deadline)
                 call.target, call.connection = Target(address=link.address), link.connection_id
+            if self._session.subscribing:
+                await self._session.subscribed(self.number, call.target, call.deadline)
             answer = await self._answer()
         except (asyncio.CancelledError, Exception) as error:
             failure = shared.calls.failure_of(error, task)

@@ -153,7 +153,7 @@ class ConnectionStream(Fed):
         waiting = self._waiting or []
         # Those that come meanwhile are begun when it is open.
         for stream in waiting[:]:
-            await stream.start(link, early=True)
+            await stream.start_early(link)
 
     def connected(self, link: Link) -> None:
         """It is open: tell the client, then what waited for it."""

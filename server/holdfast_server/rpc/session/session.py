@@ -17,7 +17,7 @@ from google.protobuf.message import DecodeError
 
 from holdfast.v1 import session_service_pb2 as pb
 from holdfast_server.core import errors
-from holdfast_server.core.call import Answer
+from holdfast_server.core.call import Answer, Target
 from holdfast_server.core.errors import HoldfastError, invalid
 from holdfast_server.core.ids import format_actor_id
 from holdfast_server.core.values import Value
@@ -80,6 +80,8 @@ class Session:
         self.token = token
         self.outbox = Outbox(shared.node.loop, limits.session_chunk_bytes)
         self.streams = Streams(limits.session_streams_max)
+        # Subscriptions that have begun and do not stand yet, in order.
+        self.subscribing: dict[int, SubscriptionStream] = {}
         # Whether nothing more is said in it.
         self.over = False
         # Why the server ended it.
@@ -210,6 +212,14 @@ class Session:
             stream.begin()
         else:
             connection.subscribe(stream)
+
+    async def subscribed(self, number: int, target: Target, deadline: float | None) -> None:
+        """Wait until what was subscribed to of this actor before stream `number` stands, or
+        has failed: whoever listens, and then calls, hears what the call tells."""
+        same = self.shared.node.lookup.same
+        for stream in list(self.subscribing.values()):
+            if stream.number < number and same(stream.target, target):
+                await stream.settled(deadline)
 
     def _add(self, stream: Stream) -> None:
         self.streams.add(stream)

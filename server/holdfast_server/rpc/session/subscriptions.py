@@ -13,6 +13,7 @@ from holdfast_server.core.events import Cursor
 from holdfast_server.rpc.events import cursor_of
 from holdfast_server.rpc.session.streams import Fed, Kind
 from holdfast_server.runtime.calls import told
+from holdfast_server.runtime.deadline import Expiring
 
 if TYPE_CHECKING:
     from holdfast_server.core.events import Delivery, Subscribe
@@ -29,7 +30,16 @@ class SubscriptionStream(Fed):
     unsaid until then, and until the session has room.
     """
 
-    __slots__ = ("_early", "_place", "_request", "_session", "_subscription", "_task", "_unsaid")
+    __slots__ = (
+        "_callers",
+        "_early",
+        "_place",
+        "_request",
+        "_session",
+        "_subscription",
+        "_task",
+        "_unsaid",
+    )
     kind = Kind.SUBSCRIPTION
 
     def __init__(self, number: int, session: Session, request: Subscribe) -> None:
@@ -43,21 +53,61 @@ class SubscriptionStream(Fed):
         self._unsaid: deque[Delivery | Cursor] = deque()
         # Place in the outbox of what it said last.
         self._place = 0
+        # Calls to its actor that came after it, and wait until it stands.
+        self._callers: list[asyncio.Future[None]] = []
 
     @property
     def started(self) -> bool:
         """Whether it is, or was, there."""
         return self._subscription is not None
 
+    @property
+    def target(self) -> Target:
+        """Whom it is of."""
+        return self._request.target
+
     def begin(self, link: Link | None = None) -> None:
         """Start it, for a connection if it is of one."""
-        self._task = self._session.shared.node.loop.create_task(self.start(link))
+        session = self._session
+        session.subscribing[self.number] = self
+        self._of(link)
+        self._task = session.shared.node.loop.create_task(self._begun())
 
-    async def start(self, link: Link | None, *, early: bool = False) -> None:
-        """Start it; a failure ends it."""
-        session, request = self._session, self._request
+    def _of(self, link: Link | None) -> None:
         if link is not None:
+            request = self._request
             request.target, request.connection = Target(address=link.address), link.connection_id
+
+    async def _begun(self) -> None:
+        try:
+            await self._start(early=False)
+        finally:
+            self._settle()
+
+    async def start_early(self, link: Link) -> None:
+        """Start it for a connection that is being opened; a failure ends it."""
+        self._of(link)
+        await self._start(early=True)
+
+    async def settled(self, deadline: float | None) -> None:
+        """Wait until it stands, or has failed, or is not wanted any more."""
+        if self.number not in self._session.subscribing:
+            return
+        # Of its own, so that calls wake in order.
+        standing = self._session.shared.node.loop.create_future()
+        self._callers.append(standing)
+        async with Expiring(deadline):
+            await standing
+
+    def _settle(self) -> None:
+        self._session.subscribing.pop(self.number, None)
+        callers, self._callers = self._callers, []
+        for standing in callers:
+            if not standing.done():
+                standing.set_result(None)
+
+    async def _start(self, *, early: bool) -> None:
+        session, request = self._session, self._request
         if not self._open:
             return
         try:
@@ -137,8 +187,10 @@ class SubscriptionStream(Fed):
         if self._subscription is not None:
             self._subscription.close()
         self._session.ended(self.number, cursor=cursor)
+        self._settle()
 
     def broken(self) -> None:
+        self._settle()
         if self._subscription is not None:
             self._subscription.close()
 
