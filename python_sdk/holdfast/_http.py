@@ -216,8 +216,11 @@ class HttpSocket:
         if message.type in (aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY):
             data: str | bytes = message.data
             return data
-        reason = message.extra if message.type is aiohttp.WSMsgType.CLOSE else ""
-        raise self._end(self._socket.close_code or _ABNORMAL, str(reason or ""))
+        if message.type is aiohttp.WSMsgType.CLOSE:
+            # What the server said: the library's own code becomes 1006 where the network has
+            # gone before the answer to it could be sent.
+            raise self._end(message.data or _ABNORMAL, str(message.extra or ""))
+        raise self._end(self._socket.close_code or _ABNORMAL, "")
 
     async def send(self, message: str | bytes) -> None:
         if self.ended is not None:

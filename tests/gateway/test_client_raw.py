@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import re
 import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from hashlib import sha1
 from typing import Any
 
 import aiohttp
@@ -226,6 +229,36 @@ async def test_without_an_http_client_the_error_says_what_to_install(
     client = Client("127.0.0.1:1", gateway="http://127.0.0.1:1")
     with pytest.raises(HoldfastError, match=r"holdfast\[http\]"):
         await client.get(Desk).fetch()
+
+
+@pytest.mark.parametrize("said", [b"\x88\x05\x0f\xa1bye", b"\x88\x00"])
+async def test_a_close_is_what_the_server_said_though_it_has_gone(said: bytes) -> None:
+    client_has_gone = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked = (await reader.readuntil(b"\r\n\r\n")).decode()
+        (key,) = re.findall(r"(?i)sec-websocket-key: (\S+)", asked)
+        seal = sha1(f"{key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11".encode()).digest()
+        writer.write(b"HTTP/1.1 101 Switching Protocols\r\n")
+        writer.write(b"Connection: Upgrade\r\nUpgrade: websocket\r\n")
+        writer.write(b"Sec-WebSocket-Accept: " + base64.b64encode(seal) + b"\r\n\r\n" + said)
+        writer.write_eof()
+        await reader.read()
+        client_has_gone.set()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    gateway = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with (
+        server,
+        Client("127.0.0.1:1", gateway=gateway) as client,
+        client.get_or_create(Desk, ["a"]).websocket() as websocket,
+    ):
+        await client_has_gone.wait()
+        with pytest.raises(WebSocketClosed):
+            await websocket.receive()
+        expected = (4001, "bye") if len(said) > 2 else (1006, "")
+        assert (websocket.close_code, websocket.close_reason) == expected
 
 
 async def test_the_blocking_client_has_the_same(start: Start) -> None:
