@@ -94,7 +94,8 @@ class Activation:
         self.connections: Table | None = None
         # While the actor is created or woken.
         self.start: Start | None = None
-        # Number of this activation's last commit: what its readers may have seen.
+        # Number of this activation's last commit: what its readers may have seen; 0 once it
+        # is idle and all of it is synced.
         self.last_commit = node.committer.submitted
         self.last_used = 0.0
         # Calls that refer to this activation; it is not evicted while there are any.

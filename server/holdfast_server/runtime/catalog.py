@@ -106,6 +106,9 @@ class Catalog:
         if activation.users:
             return
         activation.last_used = self._node.loop.time()
+        # Each of very many idle actors would hold a number of its own.
+        if activation.last_commit <= self._node.committer.synced:
+            activation.last_commit = 0
         if not activation.actor_id:
             replies = activation.replies
             if replies is None or not replies.rows:
