@@ -36,6 +36,7 @@ class SubscriptionStream(Fed):
         "_place",
         "_request",
         "_session",
+        "_standing",
         "_subscription",
         "_task",
         "_unsaid",
@@ -55,6 +56,8 @@ class SubscriptionStream(Fed):
         self._place = 0
         # Calls to its actor that came after it, and wait until it stands.
         self._callers: list[asyncio.Future[None]] = []
+        # Whether they may go on.
+        self._standing = False
 
     @property
     def started(self) -> bool:
@@ -93,18 +96,26 @@ class SubscriptionStream(Fed):
         """Wait until it stands, or has failed, or is not wanted any more."""
         if self.number not in self._session.subscribing:
             return
-        # Of its own, so that calls wake in order.
-        standing = self._session.shared.node.loop.create_future()
-        self._callers.append(standing)
-        async with Expiring(deadline):
-            await standing
+        # Each wakes the next, and what comes meanwhile waits behind: calls keep their order.
+        turn = self._session.shared.node.loop.create_future()
+        self._callers.append(turn)
+        try:
+            async with Expiring(deadline):
+                await turn
+        finally:
+            self._callers.remove(turn)
+            if self._standing:
+                self._wake()
 
     def _settle(self) -> None:
-        self._session.subscribing.pop(self.number, None)
-        callers, self._callers = self._callers, []
-        for standing in callers:
-            if not standing.done():
-                standing.set_result(None)
+        self._standing = True
+        self._wake()
+
+    def _wake(self) -> None:
+        if not self._callers:
+            self._session.subscribing.pop(self.number, None)
+        elif not self._callers[0].done():
+            self._callers[0].set_result(None)
 
     async def _start(self, *, early: bool) -> None:
         session, request = self._session, self._request
