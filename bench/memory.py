@@ -15,13 +15,12 @@ from statistics import median
 
 from bench.calls import METHOD, Calls
 from bench.http2 import Connection
-from bench.servers import data_directory, holdfast_server
+from bench.servers import LOW_MEMORY, data_directory, holdfast_server
 from bench.table import Result, Row, show
 
 COMMAND = "python -m bench.memory"
 IN_FLIGHT = 64
 GOAL_BYTES = 1536
-_LOW = ("--block-cache-bytes-max", "1000000", "--write-buffer-bytes-max", "1000000")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +40,7 @@ def _grown(size: Size) -> float:
     """Bytes that a fresh server holds more for each actor."""
     with contextlib.ExitStack() as stack:
         directory = stack.enter_context(data_directory())
-        server = stack.enter_context(holdfast_server(directory, *_LOW))
+        server = stack.enter_context(holdfast_server(directory, *LOW_MEMORY))
         connection = stack.enter_context(contextlib.closing(Connection(server.port, METHOD)))
         warm = Calls("counter", "increment", 1, (1,), prefix="warm")
         connection.run(warm, IN_FLIGHT, calls=size.warm_calls)

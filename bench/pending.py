@@ -15,12 +15,11 @@ from statistics import median
 
 from bench.calls import METHOD, Calls
 from bench.http2 import Connection
-from bench.servers import ServerProcess, data_directory, holdfast_server
+from bench.servers import LOW_MEMORY, ServerProcess, data_directory, holdfast_server
 from bench.table import Result, Row, show
 
 COMMAND = "python -m bench.pending"
 IN_FLIGHT = 16
-_LOW = ("--block-cache-bytes-max", "1000000", "--write-buffer-bytes-max", "1000000")
 _FAR_S = 30 * 86_400.0
 GOAL = 1.5
 
@@ -71,8 +70,8 @@ def measure(size: Size = FULL) -> Result:
         # Small buffers would have RocksDB hold up who writes so much.
         with holdfast_server(directory / "full") as filled:
             _fill(filled, size)
-        full = stack.enter_context(holdfast_server(directory / "full", *_LOW))
-        bare = stack.enter_context(holdfast_server(directory / "empty", *_LOW))
+        full = stack.enter_context(holdfast_server(directory / "full", *LOW_MEMORY))
+        bare = stack.enter_context(holdfast_server(directory / "empty", *LOW_MEMORY))
         for _ in range(size.rounds):
             _start(full, size, pending)
             _start(bare, size, empty)

@@ -20,6 +20,10 @@ _TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _START_S = 30.0
 _STOP_S = 30.0
+# Flags that bound RocksDB's own memory low, where that of something else is measured.
+LOW_MEMORY = ("--block-cache-bytes-max", "1000000", "--write-buffer-bytes-max", "1000000")
+# Fixed ports, which only one of two servers side by side would get.
+_ALONE = ("--http", "off", "--admin", "off")
 
 
 class ServerProcess:
@@ -110,7 +114,7 @@ def holdfast_server(data: Path, *flags: str) -> Iterator[ServerProcess]:
     """The server, as its command starts it, with these flags."""
     port = _free_port()
     command = ["holdfast_server", "serve", "bench.actors:registry", "--data", str(data), *flags]
-    with running([*command, "--grpc", f"127.0.0.1:{port}"], port) as server:
+    with running([*command, "--grpc", f"127.0.0.1:{port}", *_ALONE], port) as server:
         yield server
 
 
