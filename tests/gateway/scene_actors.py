@@ -18,26 +18,11 @@ from holdfast import (
     action,
     setup,
 )
+from tests.gateway import actors
+from tests.gateway.actors import Count
 
 
-@dataclass
-class Count:
-    value: int = 0
-
-
-class Counter(Actor[Count]):
-    async def create_state(self, c: Context[Count], input: dict[str, int] | None) -> Count:
-        return Count((input or {}).get("start", 0))
-
-    @action
-    async def increment(self, c: Context[Count], by: int = 1) -> int:
-        c.state.value += by
-        return c.state.value
-
-    @action(read_only=True)
-    def value(self, c: Context[Count]) -> int:
-        return c.state.value
-
+class Counter(actors.Counter):
     @action(name="nested.value", read_only=True)
     def nested_value(self, c: Context[Count]) -> int:
         return c.state.value
@@ -54,10 +39,6 @@ class Counter(Actor[Count]):
         raise UserError(
             "not today: zoë", code="closed", metadata={"until": [1, None], "tag": ["$x", 1]}
         )
-
-    @action
-    async def crash(self, c: Context[Count]) -> None:
-        raise RuntimeError("a secret")
 
     @action
     async def take(self, c: Context[Count], text: str) -> int:

@@ -7,31 +7,10 @@ from pathlib import Path
 import pytest
 
 from tests.gateway.clients import VERSIONS, need_clients, run_script
+from tests.server.process import ROOT
 from tests.server.test_supervisor import Supervised
 
-APP = """
-from dataclasses import dataclass
-from holdfast import Actor, Context, action, setup
-
-@dataclass
-class Count:
-    value: int = 0
-
-class Counter(Actor[Count]):
-    state = Count
-
-    @action
-    async def increment(self, c: Context[Count], by: int = 1) -> int:
-        c.state.value += by
-        c.broadcast("count", c.state.value)
-        return c.state.value
-
-    @action(read_only=True)
-    def value(self, c: Context[Count]) -> int:
-        return c.state.value
-
-registry = setup(use={"counter": Counter})
-"""
+APP = "from tests.gateway.actors import registry"
 
 
 @pytest.mark.parametrize(
@@ -45,7 +24,7 @@ registry = setup(use={"counter": Counter})
 )
 def test_a_connection_goes_on_after_a_kill_of_the_server(tmp_path: Path, version: str) -> None:
     need_clients()
-    with Supervised(tmp_path, APP) as server:
+    with Supervised(tmp_path, APP, PYTHONPATH=str(ROOT)) as server:
         pid = server.serving()
         endpoint = f"http://127.0.0.1:{server.http_port}"
 
