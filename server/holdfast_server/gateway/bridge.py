@@ -103,14 +103,8 @@ class Bridge:
         body = _Body(receive)
         forward = asyncio.ensure_future(self._forward(scope, body, send))
         watch = asyncio.ensure_future(body.watch())
-        try:
-            await asyncio.wait((forward, watch), return_when=asyncio.FIRST_COMPLETED)
-            if forward.done():
-                forward.result()
-        finally:
-            forward.cancel()
-            watch.cancel()
-            await asyncio.gather(forward, watch, return_exceptions=True)
+        if forward in await _first_to_end(forward, watch):
+            forward.result()
 
     async def _forward(self, scope: Scope, body: _Body, send: Send) -> None:
         try:
@@ -162,16 +156,22 @@ class Bridge:
         outward = asyncio.ensure_future(_outward(socket, accept, send))
         inward = asyncio.ensure_future(_inward(socket, receive))
         try:
-            await asyncio.wait((outward, inward), return_when=asyncio.FIRST_COMPLETED)
             with suppress(OSError):
-                for task in (outward, inward):
-                    if task.done():
-                        task.result()
+                for task in await _first_to_end(outward, inward):
+                    task.result()
         finally:
-            outward.cancel()
-            inward.cancel()
-            await asyncio.gather(outward, inward, return_exceptions=True)
             socket.cut()
+
+
+async def _first_to_end(*tasks: asyncio.Task[None]) -> list[asyncio.Task[None]]:
+    """Those that have ended when one has; the others are cancelled, and have ended too."""
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        return [task for task in tasks if task.done()]
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 class _Body:
