@@ -343,6 +343,8 @@ CONNECTION_CLOSED = Reason(
     "CANCELLED",
     "the connection was disconnected",
 )
+# What ends a subscription because its connection has ended.
+CONNECTION_GONE: Final = frozenset({CONNECTION_NOT_FOUND.reason, CONNECTION_CLOSED.reason})
 CONNECTION_HOOK_FAILED = Reason(
     "CONNECTION_HOOK_FAILED",
     "connection",

@@ -40,6 +40,7 @@ from holdfast_server.gateway.wire import (
 )
 from holdfast_server.gateway.wire import Event as EventMessage
 from holdfast_server.runtime.calls import told
+from holdfast_server.runtime.links import hang_up
 
 if TYPE_CHECKING:
     from holdfast_server.core.events import Delivery, Message
@@ -53,10 +54,6 @@ if TYPE_CHECKING:
 log = logging.getLogger("holdfast.gateway")
 
 _SESSION_BYTES: Final = 16
-# What ends a subscription because its connection ends, which then says so itself.
-_OF_CONNECTION: Final = frozenset(
-    reason.reason for reason in (errors.CONNECTION_CLOSED, errors.CONNECTION_NOT_FOUND)
-)
 
 
 class EventFrames:
@@ -172,8 +169,7 @@ class Connection:
             self._fail(failure_of(failure, opening=True), told_first=True)
             return False
         finally:
-            if task is not None:
-                desk.calls.leave(task)
+            desk.calls.leave(task)
         return self._ending is None
 
     def _leave(self) -> None:
@@ -189,15 +185,7 @@ class Connection:
             # Nothing ends a connection any more; the next start finds its row.
             link.detach()
         else:
-            self._sockets.spawn(self._disconnect(link))
-
-    async def _disconnect(self, link: Link) -> None:
-        try:
-            await link.disconnect("")
-        except Exception as error:
-            told(error)
-            # Its grace time, or the next start, ends it.
-            link.detach()
+            self._sockets.spawn(hang_up(link))
 
     # The client's side
 
@@ -262,8 +250,7 @@ class Connection:
             failure = failure_of(desk.calls.failure_of(error, task))
             frame = self._codec.encode_to_client(self._error(failure, request.id))
         finally:
-            if task is not None:
-                desk.calls.leave(task)
+            desk.calls.leave(task)
         self._out.put(frame)
         self._calls -= 1
         self._end_when_quiet()
@@ -335,7 +322,8 @@ class Connection:
         """A subscription is over, and with it what the client relies on."""
         if self._events.get(reader.name) is reader:
             del self._events[reader.name]
-        if error.reason.reason not in _OF_CONNECTION:
+        # The end of its connection says so itself.
+        if error.reason.reason not in errors.CONNECTION_GONE:
             self._fail(failure_of(error))
 
     # Saying

@@ -13,7 +13,7 @@ import logging
 from collections import deque
 from collections.abc import Coroutine
 from contextlib import suppress
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
 
 from aiohttp import WSCloseCode, WSMessage, WSMsgType, web
 
@@ -23,6 +23,8 @@ from holdfast_server.gateway.exchange import Exchange
 from holdfast_server.gateway.failures import Failure
 from holdfast_server.gateway.wire import FAILED, NORMAL
 from holdfast_server.runtime.deadline import run_until
+
+T = TypeVar("T")
 
 log = logging.getLogger("holdfast.gateway")
 
@@ -241,7 +243,7 @@ class Sockets:
 
     def __init__(self) -> None:
         self._open: dict[Conversation, asyncio.Task[Any]] = {}
-        self._work: set[asyncio.Task[None]] = set()
+        self._work: set[asyncio.Task[Any]] = set()
 
     def __len__(self) -> int:
         return len(self._open)
@@ -255,7 +257,7 @@ class Sockets:
     def discard(self, conversation: Conversation) -> None:
         self._open.pop(conversation, None)
 
-    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    def spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Run something that no conversation waits for."""
         task = asyncio.get_running_loop().create_task(work)
         self._work.add(task)

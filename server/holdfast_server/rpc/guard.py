@@ -58,8 +58,7 @@ def unary(
         except Exception as error:
             failure = error
         finally:
-            if task is not None:
-                calls.leave(task)
+            calls.leave(task)
         await abort(context, failure, request)
         raise failure
 
@@ -95,8 +94,7 @@ def streaming(
         except Exception as error:
             failure = error
         finally:
-            if task is not None:
-                calls.leave(task)
+            calls.leave(task)
         await abort(context, failure, request)
 
     return guarded

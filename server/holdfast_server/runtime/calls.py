@@ -56,8 +56,10 @@ class Calls:
         self._tasks.add(task)
         return task
 
-    def leave(self, task: asyncio.Task[object]) -> None:
-        self._tasks.discard(task)
+    def leave(self, task: asyncio.Task[object] | None) -> None:
+        """The call of this task is over; nothing where it did not come so far as to count."""
+        if task is not None:
+            self._tasks.discard(task)
 
     def check_stream(self) -> None:
         """Between two items of a stream: SERVER_DRAINING when it has to end here."""

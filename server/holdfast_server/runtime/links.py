@@ -19,6 +19,7 @@ from holdfast_server.core import errors
 from holdfast_server.core.errors import HoldfastError
 from holdfast_server.core.events import Message
 from holdfast_server.core.values import Durability, Value
+from holdfast_server.runtime.calls import told
 from holdfast_server.runtime.connections import Conn, Outgoing, table_of
 from holdfast_server.store import keys
 from holdfast_server.store.v1 import records_pb2 as records
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from holdfast_server.core.ids import Address
     from holdfast_server.runtime.activation import Activation
     from holdfast_server.runtime.node import Node
-    from holdfast_server.runtime.readers import Peer
+    from holdfast_server.runtime.readers import Link, Peer
 
 log = logging.getLogger("holdfast.connections")
 
@@ -199,6 +200,17 @@ class NodeLink:
 
     def _may_send(self) -> bool:
         return self.peer is not None and self.ready and self.credit > 0
+
+
+async def hang_up(link: Link) -> HoldfastError | None:
+    """Disconnect for a client that wants so, or has left for good; what went wrong, if
+    anything did: the connection is then kept like one whose client has vanished."""
+    try:
+        await link.disconnect("")
+    except Exception as error:
+        link.detach()
+        return told(error)
+    return None
 
 
 class Transcoded:

@@ -75,8 +75,7 @@ class CallStream(Stream):
         except (asyncio.CancelledError, Exception) as error:
             failure = shared.calls.failure_of(error, task)
         finally:
-            if task is not None:
-                shared.calls.leave(task)
+            shared.calls.leave(task)
         if span is not None:
             _end_span(span, failure, answer)
         if failure is not None:

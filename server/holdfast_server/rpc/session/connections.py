@@ -15,8 +15,8 @@ from holdfast_server.core.errors import HoldfastError
 from holdfast_server.core.ids import format_actor_id
 from holdfast_server.rpc.convert import fill_payload
 from holdfast_server.rpc.session.streams import Fed, Kind
-from holdfast_server.runtime.calls import told
 from holdfast_server.runtime.deadline import Expiring
+from holdfast_server.runtime.links import hang_up
 
 if TYPE_CHECKING:
     from holdfast_server.core.events import Connect, Message
@@ -114,14 +114,7 @@ class ConnectionStream(Fed):
             self._task.cancel()
 
     async def _disconnect(self, link: Link) -> None:
-        failure: HoldfastError | None = None
-        try:
-            await link.disconnect("")
-        except Exception as error:
-            failure = told(error)
-            # It is still there, for as long as one whose client has vanished.
-            link.detach()
-        self.closed(link, failure, "")
+        self.closed(link, await hang_up(link), "")
 
     async def _open(self) -> None:
         shared = self._session.shared
@@ -136,8 +129,7 @@ class ConnectionStream(Fed):
         except (asyncio.CancelledError, Exception) as error:
             failure = shared.calls.failure_of(error, task)
         finally:
-            if task is not None:
-                shared.calls.leave(task)
+            shared.calls.leave(task)
         link = self._link or link
         if link is None:
             self._over(failure or HoldfastError(errors.CANCELLED))

@@ -20,11 +20,12 @@ from holdfast import errors as sdk
 from holdfast._connection_core import ConnectionCore
 from holdfast._feed import WINDOW_BYTES, Buffer, Feed, StopReading
 from holdfast._retry import Backoff
-from holdfast_server.core.errors import HoldfastError
+from holdfast_server.core.errors import CONNECTION_GONE, HoldfastError
 from holdfast_server.core.events import Connect, Cursor, SlowReader, Subscribe
 from holdfast_server.core.ids import format_actor_id, parse_actor_id
 from holdfast_server.core.values import Value
 from holdfast_server.runtime.background import Work
+from holdfast_server.runtime.links import hang_up
 from holdfast_server.runtime.runners.local.current import passed_on
 from holdfast_server.runtime.runners.local.failure import actor_error
 
@@ -37,8 +38,6 @@ if TYPE_CHECKING:
 log = logging.getLogger("holdfast.actor")
 
 _SESSION_BYTES = 16
-# The subscription's connection is over, or being opened anew.
-_WITH_CONNECTION = frozenset({"CONNECTION_NOT_FOUND", "CONNECTION_CLOSED"})
 
 
 class Outgoing:
@@ -328,7 +327,8 @@ class OutgoingSubscription(Outgoing):
 
     def _refused(self, error: sdk.ActorError, cursor: wire.Cursor | None) -> None:
         self._subscription, self._early = None, None
-        if self._connection is not None and error.reason in _WITH_CONNECTION:
+        if self._connection is not None and error.reason in CONNECTION_GONE:
+            # That of the feed is over, or being opened anew.
             self._feed.parked = True
         else:
             self.post(self._feed.refused, error, cursor)
@@ -372,11 +372,9 @@ def _cursor_of(cursor: Cursor) -> wire.Cursor:
 
 async def _disconnect(link: Link, ended: asyncio.Future[None]) -> None:
     try:
-        await link.disconnect("")
-    except HoldfastError as error:
-        log.warning("a connection to %s ends later: %s", link.address, error)
-        # As that of a client that has vanished.
-        link.detach()
+        error = await hang_up(link)
+        if error is not None:
+            log.warning("a connection to %s ends later: %s", link.address, error)
     finally:
         if not ended.done():
             ended.set_result(None)
