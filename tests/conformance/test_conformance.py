@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -131,3 +132,20 @@ def test_a_file_of_cases_is_spelled_right(path: Path) -> None:
                 assert step.keys() <= CALL_MEMBERS
                 assert {"call", "request"} <= step.keys()
             assert step.get("error", {}).keys() <= ERROR_MEMBERS
+            for expected in (step.get("reply"), step.get("error")):
+                assert leaned_on(expected) == set()
+
+
+def leaned_on(expected: Any) -> set[str]:
+    """Variables that members of one object name and their siblings capture: no language keeps
+    an order of members that all keep."""
+    if isinstance(expected, list):
+        return set().union(*map(leaned_on, expected))
+    if not isinstance(expected, dict):
+        return set()
+    found = set().union(*map(leaned_on, expected.values()))
+    for name, value in expected.items():
+        others = json.dumps([other for key, other in expected.items() if key != name])
+        captured = re.findall(r'{"\$capture": "(\w+)"}', json.dumps(value))
+        found |= {variable for variable in captured if f"${{{variable}}}" in others}
+    return found
