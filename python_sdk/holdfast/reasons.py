@@ -106,6 +106,7 @@ REASONS: Final[Mapping[str, Reason]] = MappingProxyType(
         "SCHEDULE_CANCELLED": Reason("schedule", "cancelled", "CANCELLED"),
         "KV_INVALID_TTL": Reason("kv", "invalid_ttl", "INVALID_ARGUMENT"),
         "ROUTE_NOT_FOUND": Reason("guard", "no_route", "NOT_FOUND"),
+        "RPC_UNIMPLEMENTED": Reason("rpc", "unimplemented", "UNIMPLEMENTED"),
         "ROUTE_INVALID": Reason("guard", "query_invalid", "INVALID_ARGUMENT"),
         "QUEUE_NOT_FOUND": Reason("queue", "not_found", "NOT_FOUND"),
         "HANDLER_REQUEST_NOT_DEFINED": Reason("handler", "request_not_defined", "NOT_FOUND"),

@@ -215,6 +215,8 @@ class Server:
         if self.gateway is None or address is None:
             return
         checked = bool(config.token or config.token_file)
+        if self.tracing is not None and self.http_port:
+            self.tracing.connect_rpcs.listens(address.host, self.http_port)
         origins = Origins(config.cors_origins, checked=checked, loopback=address.loopback)
         self.gateway.start(
             Desk(
@@ -224,6 +226,9 @@ class Server:
                 calls=self.listener.calls,
                 guard=Guard(origins, self.security.tokens if checked else None),
                 version=version("holdfast"),
+                procedures=self.listener.procedures(
+                    None if self.tracing is None else self.tracing.connect_rpcs
+                ),
             )
         )
 

@@ -1,7 +1,7 @@
 """The server that the conformance cases run against: `python -m tests.conformance.serve DIR`.
 
-It prints its address on one line and serves until its standard input ends, so that it
-never outlives the test that started it. Cases may rely on the settings below.
+It prints its addresses, of gRPC and HTTP, on one line and serves until its standard input
+ends, so that it never outlives the test that started it. Cases may rely on the settings below.
 """
 
 from __future__ import annotations
@@ -25,9 +25,10 @@ SETTINGS = {
 
 
 async def main(data: str) -> None:
-    server = Server(registry, load({}, data=data, grpc="127.0.0.1:0", **SETTINGS))
+    free = "127.0.0.1:0"
+    server = Server(registry, load({}, data=data, grpc=free, http=free, **SETTINGS))
     await server.start()
-    sys.stdout.write(f"127.0.0.1:{server.port}\n")
+    sys.stdout.write(f"127.0.0.1:{server.port} 127.0.0.1:{server.http_port}\n")
     sys.stdout.flush()
     await asyncio.to_thread(sys.stdin.read)
     await server.stop()

@@ -25,7 +25,8 @@ CASES = ROOT / "tests" / "conformance" / "cases"
 # Below the time limit of a test, so that a runner that hangs is told from one that fails.
 RUNNER_S = 45
 NO_LINE = ""
-LANGUAGES = ("python", "node", "go")
+LANGUAGES = ("python", "node", "go", "connect")
+OVER_HTTP = ("connect",)
 CASE_MEMBERS = {"name", "known_failure", "steps"}
 CALL_MEMBERS = {"call", "request", "metadata", "timeout_s", "open", "take", "reply", "error"}
 READ_MEMBERS = {"read", "take", "reply", "error"}
@@ -57,8 +58,8 @@ def parameters() -> list[Any]:
 
 
 @pytest.fixture(scope="session")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a server of the cases' actors, in a process of its own."""
+def addresses(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
+    """Where a server of the cases' actors has gRPC and HTTP, in a process of its own."""
     data = str(tmp_path_factory.mktemp("data"))
     command = [sys.executable, "-m", "tests.conformance.serve", data]
     with subprocess.Popen(
@@ -67,18 +68,19 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         assert server.stdin is not None
         assert server.stdout is not None
         try:
-            yield server.stdout.readline().strip()
+            yield server.stdout.readline().split()
         finally:
             server.stdin.close()
             server.wait(timeout=30)
 
 
 @pytest.fixture(scope="session")
-def results(address: str) -> Results:
+def results(addresses: list[str]) -> Results:
     """What a language's runner printed: for each case its whole line."""
 
     @functools.cache
     def run(language: str) -> dict[str, str]:
+        address = addresses[language in OVER_HTTP]
         command = [*runner(language), address, str(CASES)]
         try:
             done = subprocess.run(
@@ -98,6 +100,8 @@ def runner(language: str) -> list[str]:
     """The command of a language's runner."""
     if language == "python":
         return [sys.executable, "-m", "tests.conformance.python.runner"]
+    if language == "connect":
+        return [sys.executable, "-m", "tests.conformance.python.connect"]
     launcher = BUILT / f"run-{language}"
     if launcher.exists():
         return [str(launcher)]

@@ -306,6 +306,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The actor declares no queue of this name. [NOT_FOUND] queue.not_found;
     metadata: queue.
     """
+    ERROR_REASON_RPC_UNIMPLEMENTED: _ErrorReason.ValueType  # 93
+    """Only in the Connect protocol: there is no such RPC, or the protocol, or its
+    compression, is not served so. [UNIMPLEMENTED] rpc.unimplemented; metadata: field.
+    """
     ERROR_REASON_HANDLER_REQUEST_NOT_DEFINED: _ErrorReason.ValueType  # 82
     """The actor has no on_request. [NOT_FOUND] handler.request_not_defined."""
     ERROR_REASON_HANDLER_WEBSOCKET_NOT_DEFINED: _ErrorReason.ValueType  # 83
@@ -619,6 +623,10 @@ guard.query_invalid; metadata: field.
 ERROR_REASON_QUEUE_NOT_FOUND: ErrorReason.ValueType  # 92
 """The actor declares no queue of this name. [NOT_FOUND] queue.not_found;
 metadata: queue.
+"""
+ERROR_REASON_RPC_UNIMPLEMENTED: ErrorReason.ValueType  # 93
+"""Only in the Connect protocol: there is no such RPC, or the protocol, or its
+compression, is not served so. [UNIMPLEMENTED] rpc.unimplemented; metadata: field.
 """
 ERROR_REASON_HANDLER_REQUEST_NOT_DEFINED: ErrorReason.ValueType  # 82
 """The actor has no on_request. [NOT_FOUND] handler.request_not_defined."""

@@ -26,7 +26,7 @@ from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from holdfast.v1 import actor_pb2 as holdfast_dot_v1_dot_actor__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1choldfast/v1/kv_service.proto\x12\x0bholdfast.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x17holdfast/v1/actor.proto\"3\n\x07KvEntry\x12\x0b\n\x03key\x18\x01 \x01(\x0c\x12\r\n\x05value\x18\x02 \x01(\x0c\x12\x0c\n\x04text\x18\x03 \x01(\x08\"`\n\x13GetKvEntriesRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12(\n\x06target\x18\x02 \x01(\x0b\x32\x18.holdfast.v1.ActorTarget\x12\x0c\n\x04keys\x18\x03 \x03(\x0c\"=\n\x14GetKvEntriesResponse\x12%\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x14.holdfast.v1.KvEntry\"\xb7\x01\n\x14ListKvEntriesRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12(\n\x06target\x18\x02 \x01(\x0b\x32\x18.holdfast.v1.ActorTarget\x12\x0e\n\x06prefix\x18\x03 \x01(\x0c\x12\r\n\x05start\x18\x04 \x01(\x0c\x12\x0b\n\x03\x65nd\x18\x05 \x01(\x0c\x12\x0f\n\x07reverse\x18\x06 \x01(\x08\x12\x11\n\tpage_size\x18\x07 \x01(\x05\x12\x12\n\npage_token\x18\x08 \x01(\t\"W\n\x15ListKvEntriesResponse\x12%\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x14.holdfast.v1.KvEntry\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xe7\x01\n\tKvService\x12j\n\x0cGetKvEntries\x12 .holdfast.v1.GetKvEntriesRequest\x1a!.holdfast.v1.GetKvEntriesResponse\"\x15\x82\xd3\xe4\x93\x02\x0f\"\n/v1/kv:get:\x01*\x12n\n\rListKvEntries\x12!.holdfast.v1.ListKvEntriesRequest\x1a\".holdfast.v1.ListKvEntriesResponse\"\x16\x82\xd3\xe4\x93\x02\x10\"\x0b/v1/kv:list:\x01*B]\n\x0f\x64\x65v.holdfast.v1B\x0eKvServiceProtoP\x01Z*holdfast.dev/gen/go/holdfast/v1;holdfastv1\xaa\x02\x0bHoldfast.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1choldfast/v1/kv_service.proto\x12\x0bholdfast.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x17holdfast/v1/actor.proto\"3\n\x07KvEntry\x12\x0b\n\x03key\x18\x01 \x01(\x0c\x12\r\n\x05value\x18\x02 \x01(\x0c\x12\x0c\n\x04text\x18\x03 \x01(\x08\"`\n\x13GetKvEntriesRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12(\n\x06target\x18\x02 \x01(\x0b\x32\x18.holdfast.v1.ActorTarget\x12\x0c\n\x04keys\x18\x03 \x03(\x0c\"=\n\x14GetKvEntriesResponse\x12%\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x14.holdfast.v1.KvEntry\"\xb7\x01\n\x14ListKvEntriesRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12(\n\x06target\x18\x02 \x01(\x0b\x32\x18.holdfast.v1.ActorTarget\x12\x0e\n\x06prefix\x18\x03 \x01(\x0c\x12\r\n\x05start\x18\x04 \x01(\x0c\x12\x0b\n\x03\x65nd\x18\x05 \x01(\x0c\x12\x0f\n\x07reverse\x18\x06 \x01(\x08\x12\x11\n\tpage_size\x18\x07 \x01(\x05\x12\x12\n\npage_token\x18\x08 \x01(\t\"W\n\x15ListKvEntriesResponse\x12%\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x14.holdfast.v1.KvEntry\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xed\x01\n\tKvService\x12m\n\x0cGetKvEntries\x12 .holdfast.v1.GetKvEntriesRequest\x1a!.holdfast.v1.GetKvEntriesResponse\"\x18\x90\x02\x01\x82\xd3\xe4\x93\x02\x0f\"\n/v1/kv:get:\x01*\x12q\n\rListKvEntries\x12!.holdfast.v1.ListKvEntriesRequest\x1a\".holdfast.v1.ListKvEntriesResponse\"\x19\x90\x02\x01\x82\xd3\xe4\x93\x02\x10\"\x0b/v1/kv:list:\x01*B]\n\x0f\x64\x65v.holdfast.v1B\x0eKvServiceProtoP\x01Z*holdfast.dev/gen/go/holdfast/v1;holdfastv1\xaa\x02\x0bHoldfast.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,9 +35,9 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\017dev.holdfast.v1B\016KvServiceProtoP\001Z*holdfast.dev/gen/go/holdfast/v1;holdfastv1\252\002\013Holdfast.V1'
   _globals['_KVSERVICE'].methods_by_name['GetKvEntries']._loaded_options = None
-  _globals['_KVSERVICE'].methods_by_name['GetKvEntries']._serialized_options = b'\202\323\344\223\002\017\"\n/v1/kv:get:\001*'
+  _globals['_KVSERVICE'].methods_by_name['GetKvEntries']._serialized_options = b'\220\002\001\202\323\344\223\002\017\"\n/v1/kv:get:\001*'
   _globals['_KVSERVICE'].methods_by_name['ListKvEntries']._loaded_options = None
-  _globals['_KVSERVICE'].methods_by_name['ListKvEntries']._serialized_options = b'\202\323\344\223\002\020\"\013/v1/kv:list:\001*'
+  _globals['_KVSERVICE'].methods_by_name['ListKvEntries']._serialized_options = b'\220\002\001\202\323\344\223\002\020\"\013/v1/kv:list:\001*'
   _globals['_KVENTRY']._serialized_start=100
   _globals['_KVENTRY']._serialized_end=151
   _globals['_GETKVENTRIESREQUEST']._serialized_start=153
@@ -49,5 +49,5 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTKVENTRIESRESPONSE']._serialized_start=500
   _globals['_LISTKVENTRIESRESPONSE']._serialized_end=587
   _globals['_KVSERVICE']._serialized_start=590
-  _globals['_KVSERVICE']._serialized_end=821
+  _globals['_KVSERVICE']._serialized_end=827
 # @@protoc_insertion_point(module_scope)

@@ -18,6 +18,13 @@ ROUTE_INVALID = Reason(
     "INVALID_ARGUMENT",
     "the parameters that name the actor are missing, repeated, unknown or malformed",
 )
+RPC_UNIMPLEMENTED = Reason(
+    "RPC_UNIMPLEMENTED",
+    "rpc",
+    "unimplemented",
+    "UNIMPLEMENTED",
+    "there is no such RPC, or not in this protocol",
+)
 QUEUE_NOT_FOUND = Reason(
     "QUEUE_NOT_FOUND",
     "queue",

@@ -11,14 +11,16 @@ from typing import Any, Final
 from aiohttp import web
 
 from holdfast_server.core.checks import check_size
-from holdfast_server.core.errors import invalid
+from holdfast_server.core.errors import HoldfastError, invalid
 from holdfast_server.core.limits import Limits
 from holdfast_server.core.tokens import bearer
 from holdfast_server.core.trace import NO_TRACE, TraceContext, trace_in
 from holdfast_server.gateway.failures import Failure, Told
 from holdfast_server.gateway.guard import cors_headers
 from holdfast_server.gateway.routes import split_path
-from holdfast_server.gateway.transport import error_json, slow, to_json
+from holdfast_server.gateway.transport import SlowRequest, error_json, timed_out, to_json
+from holdfast_server.runtime.deadline import run_until
+from holdfast_server.runtime.fronts import ClientGone
 
 RAY: Final = "x-rivet-ray-id"
 _RAY: Final = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
@@ -79,10 +81,18 @@ class Exchange:
         return self.http.headers.getall("sec-websocket-protocol", [])
 
     async def body(self, limit: int) -> bytes:
-        """The whole body, of `limit` bytes at most."""
-        http, timeout_s = self.http, self.limits.http_body_timeout_s
-        if http.headers.get("content-encoding", "identity").lower() != "identity":
+        """The whole body, of `limit` bytes at most, which no coding was applied to."""
+        if self.http.headers.get("content-encoding", "identity").lower() != "identity":
             raise invalid("content-encoding", "is not supported here")
+        try:
+            return await self.read(limit)
+        except SlowRequest as slow:
+            raise Told(timed_out(slow)) from None
+
+    async def read(self, limit: int) -> bytes:
+        """The whole body as it was sent, of `limit` bytes at most; SlowRequest when it does not
+        arrive."""
+        http, timeout_s = self.http, self.limits.http_body_timeout_s
         check_size("body", http.content_length or 0, limit)
         await self.expect_body()
         parts, size = [], 0
@@ -93,7 +103,7 @@ class Exchange:
                     check_size("body", size, limit)
                     parts.append(part)
         except TimeoutError:
-            raise Told(slow("body", "http_body_timeout_s", timeout_s)) from None
+            raise SlowRequest("body", "http_body_timeout_s", timeout_s) from None
         except web.RequestPayloadError as error:
             raise invalid("body", f"is malformed: {str(error)[:200]}") from None
         return b"".join(parts)
@@ -105,6 +115,14 @@ class Exchange:
             await http.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             # It is no part of the response, which has not begun.
             http.writer.output_size = 0
+
+    async def write(self, response: web.StreamResponse, data: bytes) -> None:
+        """Send a part of an answer; ClientGone for a client that takes nothing."""
+        deadline = asyncio.get_running_loop().time() + self.limits.http_stall_s
+        try:
+            await run_until(response.write(data), deadline)
+        except (ConnectionError, HoldfastError):
+            raise ClientGone from None
 
     async def json(self, limit: int) -> Any:
         """The body as JSON; REQUEST_INVALID when it is none."""

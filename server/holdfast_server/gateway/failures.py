@@ -51,6 +51,7 @@ _STATUS: Final = {
     "UNAUTHENTICATED": 401,
     "PERMISSION_DENIED": 403,
     "DATA_LOSS": 500,
+    "UNIMPLEMENTED": 501,
 }
 
 

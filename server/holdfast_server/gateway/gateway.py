@@ -22,6 +22,7 @@ from holdfast_server.addresses import BACKLOG
 from holdfast_server.core import errors
 from holdfast_server.core.errors import HoldfastError
 from holdfast_server.core.limits import Limits
+from holdfast_server.gateway.connect.door import is_rpc, refuse
 from holdfast_server.gateway.desk import Desk
 from holdfast_server.gateway.exchange import Exchange, make_ray
 from holdfast_server.gateway.failures import Failure, Told, failure_of
@@ -169,9 +170,12 @@ class Gateway:
                 cut = calls.was_cut(task) if calls is not None and task is not None else None
                 if cut is None:
                     raise
-                failure = failure_of(cut)
+                known = cut
             else:
-                failure = _failure_of(error)
+                known = _known(error)
+            if is_rpc(exchange.path) and not exchange.wants_websocket:
+                return refuse(exchange, known, None if router is None else router.desk.procedures)
+            failure = failure_of(known)
         return await self._refuse(exchange, failure)
 
     async def _refuse(self, exchange: Exchange, failure: Failure) -> web.StreamResponse:
@@ -200,8 +204,8 @@ class Gateway:
         return self._router
 
 
-def _failure_of(error: BaseException) -> Failure:
+def _known(error: BaseException) -> HoldfastError:
     if isinstance(error, HoldfastError):
-        return failure_of(error)
+        return error
     log.exception("a request failed", exc_info=error)
-    return failure_of(HoldfastError(errors.INTERNAL_ERROR))
+    return HoldfastError(errors.INTERNAL_ERROR)

@@ -15,6 +15,10 @@ from holdfast_server.core.tokens import Tokens
 
 METHODS: Final = "GET, POST, PUT, DELETE, OPTIONS, PATCH, HEAD"
 _PREFLIGHT_S: Final = "86400"
+_EXPOSED: Final = (
+    "x-rivet-ray-id, x-rivet-error, retry-after, content-encoding, connect-content-encoding, "
+    "trailer-holdfast-reason, *"
+)
 
 
 class Guard:
@@ -69,7 +73,7 @@ def cors_headers(headers: Mapping[str, str]) -> dict[str, str]:
         "access-control-allow-origin": origin,
         "access-control-allow-credentials": "true",
         # With credentials a star is a name like any other, so names are given too.
-        "access-control-expose-headers": "x-rivet-ray-id, x-rivet-error, retry-after, *",
+        "access-control-expose-headers": _EXPOSED,
         "vary": "Origin",
     }
 

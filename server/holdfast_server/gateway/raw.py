@@ -24,7 +24,6 @@ from holdfast_server.gateway.exchange import FRONT, Exchange
 from holdfast_server.gateway.failures import failure_of
 from holdfast_server.gateway.websocket import PROTOCOL, Sockets, WebSocket
 from holdfast_server.gateway.wire import FAILED
-from holdfast_server.runtime.deadline import run_until
 from holdfast_server.runtime.fronts import CLOSE_ABNORMAL, ClientGone, SocketClosed
 from holdfast_server.runtime.requesting import call_of, serve_request
 from holdfast_server.runtime.serving import serve_websocket
@@ -168,11 +167,7 @@ class RawExchange:
         assert response is not None
         if exchange.http.method == "HEAD":
             return
-        deadline = asyncio.get_running_loop().time() + exchange.limits.http_stall_s
-        try:
-            await run_until(response.write(data), deadline)
-        except (ConnectionError, HoldfastError):
-            raise ClientGone from None
+        await exchange.write(response, data)
 
 
 class RawSocket:

@@ -1,4 +1,5 @@
-"""Finds what serves a request: the server itself, the management of actors, or an actor."""
+"""Finds what serves a request: the server itself, its RPCs, the management of actors, or an
+actor."""
 
 from __future__ import annotations
 
@@ -11,6 +12,7 @@ from holdfast_server.core.errors import HoldfastError
 from holdfast_server.gateway.actor import BANNER, ActorDoor
 from holdfast_server.gateway.actors import PATH, Actors, names_json
 from holdfast_server.gateway.client import opening_of, wire_limits
+from holdfast_server.gateway.connect.door import ConnectDoor, is_rpc
 from holdfast_server.gateway.desk import Desk
 from holdfast_server.gateway.exchange import Exchange
 from holdfast_server.gateway.routes import named_route, path_route
@@ -28,6 +30,7 @@ class Router:
         self._actors = Actors(desk)
         self._wire = wire_limits(desk.limits)
         self._door = ActorDoor(desk, sockets)
+        self.rpcs = ConnectDoor(desk)
 
     async def route(self, exchange: Exchange) -> web.StreamResponse:
         """The response to a request of a page that may ask."""
@@ -35,6 +38,8 @@ class Router:
             if self.desk.calls.draining:
                 raise HoldfastError(errors.SERVER_DRAINING)
             return await self._connect(exchange)
+        if is_rpc(exchange.path):
+            return await self.rpcs.answer(exchange)
         own = self._own(exchange)
         if own is not None:
             return own

@@ -118,7 +118,8 @@ class HttpConnection(web.RequestHandler):
     def _head_takes_too_long(self) -> None:
         self._head_timer = None
         if self._waits_for_head:
-            self._refuse(slow("head", "http_header_timeout_s", self._limits.http_header_timeout_s))
+            seconds = self._limits.http_header_timeout_s
+            self._refuse(timed_out(SlowRequest("head", "http_header_timeout_s", seconds)))
 
     def _refuse(self, failure: Failure) -> None:
         """Answer what was not read, and close."""
@@ -166,12 +167,18 @@ def _refusal(exc: BaseException | None, message: str | None, limits: Limits) -> 
     return failure_of(invalid("request", f"is no HTTP: {why}" if why else "is no HTTP"))
 
 
-def slow(what: str, limit: str, seconds: float) -> Failure:
+class SlowRequest(HoldfastError):
+    """A part of a request did not arrive within the seconds of a limit."""
+
+    def __init__(self, what: str, limit: str, seconds: float) -> None:
+        super().__init__(
+            errors.DEADLINE_EXCEEDED,
+            f"the {what} of the request did not arrive within {seconds:g} s; nothing ran",
+            metadata={"limit": limit},
+        )
+
+
+def timed_out(error: SlowRequest) -> Failure:
     """What a client hears whose request does not arrive."""
-    error = HoldfastError(
-        errors.DEADLINE_EXCEEDED,
-        f"the {what} of the request did not arrive within {seconds:g} s; nothing ran",
-        metadata={"limit": limit},
-    )
     told = failure_of(error)
     return Failure(TIMED_OUT, told.group, told.code, told.message, told.metadata)

@@ -39,7 +39,9 @@ from holdfast_server.rpc.auth import Callers, TokenCheck, by_certificate, by_tok
 from holdfast_server.rpc.convert import Converter, anonymous
 from holdfast_server.rpc.dead_letter_service import DeadLetterService
 from holdfast_server.rpc.event_service import EventService
+from holdfast_server.rpc.interceptors.tracing import TracingInterceptor
 from holdfast_server.rpc.kv_service import KvService
+from holdfast_server.rpc.procedures import DirectProcedures
 from holdfast_server.rpc.schedule_service import ScheduleService
 from holdfast_server.rpc.session.service import SessionService
 from holdfast_server.rpc.session.shared import Shared
@@ -107,11 +109,12 @@ class Listener:
         rpcs: RpcObserver | None = None,
     ) -> None:
         self._access = access
-        self._interceptors = [TokenCheck(access.tokens)] if access.checked else []
-        self._interceptors += interceptors
+        self._checks = [TokenCheck(access.tokens)] if access.checked else []
+        self._interceptors = [*self._checks, *interceptors]
         message = max(limits.payload_bytes_max, limits.input_bytes_max) + _MESSAGE_EXTRA
         self._size = max(message, _FRAME_BYTES)
         self._servers: list[grpc.aio.Server] = []
+        self._loop = node.loop
         self.calls = Calls(node.loop)
         self.health = health.Health(SERVICES, limits.health_watches_max)
         converter = self._converter(node, limits, namespaces)
@@ -150,6 +153,19 @@ class Listener:
         if self._reflect:
             names = [*SERVICES, health.NAME, reflection.SERVICE_NAME]
             reflection.enable_server_reflection(names, server)
+
+    def procedures(self, observer: RpcObserver | None) -> DirectProcedures:
+        """The public RPCs for a front beside gRPC, whose calls `observer` hears of."""
+        interceptors: list[Any] = list(self._checks)
+        if observer is not None:
+            interceptors.append(TracingInterceptor(observer))
+        return DirectProcedures(
+            self.register,
+            [*SERVICES, health.NAME],
+            interceptors,
+            message_bytes_max=self._size,
+            loop=self._loop,
+        )
 
     async def start(self, address: str) -> int:
         """Serve the public port; the port's number."""

@@ -188,11 +188,11 @@ class OtelObserver(Observer):
 
 
 class OtelRpcObserver:
-    """Spans of RPCs."""
+    """Spans of RPCs of one system, as OpenTelemetry names it."""
 
-    def __init__(self, maker: SpanMaker) -> None:
+    def __init__(self, maker: SpanMaker, system: str) -> None:
         self._maker = maker
-        self._server: dict[str, str | int] = {names.RPC_SYSTEM_NAME: "grpc"}
+        self._server: dict[str, str | int] = {names.RPC_SYSTEM_NAME: system}
 
     def listens(self, address: str, port: int) -> None:
         """Where this server is reached."""

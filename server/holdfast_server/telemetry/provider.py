@@ -36,7 +36,8 @@ class Tracing:
         self._own = own
         maker = SpanMaker(provider.get_tracer("holdfast"), parent_decides=_parent_decides(provider))
         self.observer = OtelObserver(maker, keys=keys)
-        self.rpcs = OtelRpcObserver(maker)
+        self.rpcs = OtelRpcObserver(maker, "grpc")
+        self.connect_rpcs = OtelRpcObserver(maker, "connectrpc")
 
     def share(self) -> None:
         """Let the spans that code of actors makes go the same way, for as long as

@@ -15,78 +15,13 @@ from typing import Any, Final, NoReturn
 import grpc
 import grpc.aio
 
+from holdfast_server.rpc.direct import Aborted, DirectContext, Metadata
 from holdfast_server.testing.duplex import Pipe, SessionFaults
 from holdfast_server.testing.wire import Server, Wire
 
 _EMPTY: Final = grpc.aio.Metadata()
 # What GrpcTransport sets for its channels, and so what its answers may have.
 _ANSWER_BYTES_MAX: Final = 16 << 20
-
-Metadata = tuple[tuple[str, str | bytes], ...]
-
-
-class _Aborted(Exception):
-    """The handler ended its RPC by `context.abort`."""
-
-
-class _Context:
-    """What a handler may ask of its RPC: the part of grpc.aio.ServicerContext in use."""
-
-    def __init__(
-        self, loop: asyncio.AbstractEventLoop, deadline: float | None, metadata: Metadata
-    ) -> None:
-        self._loop = loop
-        self._deadline = deadline
-        self._metadata = metadata
-        self.code_set: grpc.StatusCode = grpc.StatusCode.OK
-        self.details_set = ""
-        self.trailing: Metadata = ()
-
-    def time_remaining(self) -> float | None:
-        return None if self._deadline is None else max(0.0, self._deadline - self._loop.time())
-
-    def invocation_metadata(self) -> Metadata:
-        return self._metadata
-
-    def set_trailing_metadata(self, metadata: Metadata) -> None:
-        self.trailing = tuple(metadata)
-
-    def trailing_metadata(self) -> Metadata:
-        return self.trailing
-
-    async def send_initial_metadata(self, metadata: Metadata) -> None:
-        """Nobody waits for it."""
-
-    def set_code(self, code: grpc.StatusCode) -> None:
-        self.code_set = code
-
-    def set_details(self, details: str) -> None:
-        self.details_set = details
-
-    def code(self) -> grpc.StatusCode:
-        return self.code_set
-
-    def details(self) -> str:
-        return self.details_set
-
-    def peer(self) -> str:
-        return "in-process"
-
-    def peer_identities(self) -> None:
-        return None
-
-    def peer_identity_key(self) -> None:
-        return None
-
-    def auth_context(self) -> dict[str, Any]:
-        return {}
-
-    async def abort(
-        self, code: grpc.StatusCode, details: str = "", trailing_metadata: Metadata = ()
-    ) -> NoReturn:
-        self.code_set, self.details_set = code, details
-        self.trailing = tuple(trailing_metadata)
-        raise _Aborted
 
 
 def failure(code: grpc.StatusCode, details: str, trailing: Metadata = ()) -> grpc.aio.AioRpcError:
@@ -113,7 +48,7 @@ class _Rpc:
         self.ended: asyncio.Future[grpc.aio.AioRpcError | None] = loop.create_future()
         self._tasks: list[asyncio.Task[None]] = []
         deadline = None if timeout is None else loop.time() + timeout
-        self.context = _Context(loop, deadline, metadata)
+        self.context = DirectContext(loop, deadline, metadata)
         self._timer = None
         if timeout is not None:
             error = failure(grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded")
@@ -141,9 +76,8 @@ class _Rpc:
 
     def failed(self, error: BaseException) -> grpc.aio.AioRpcError:
         """What the client gets of a handler that raised."""
-        if isinstance(error, _Aborted):
-            context = self.context
-            return failure(context.code_set, context.details_set, context.trailing)
+        if isinstance(error, Aborted):
+            return failure(error.code, error.details, error.trailing)
         if isinstance(error, asyncio.CancelledError):
             return failure(grpc.StatusCode.CANCELLED, "the handler was cancelled")
         return failure(grpc.StatusCode.UNKNOWN, f"Unexpected {type(error)}: {error}")
@@ -184,7 +118,7 @@ class StreamCall:
         return True
 
 
-class _DuplexContext(_Context):
+class _DuplexContext(DirectContext):
     """That of a handler which reads and writes by it."""
 
     def __init__(self, rpc: _Duplex, metadata: Metadata) -> None:
@@ -289,7 +223,7 @@ class InProcessChannel:
         **_: Any,
     ) -> Callable[..., UnaryCall]:
         def call(request: Any, *, timeout: float | None = None, metadata: Any = ()) -> UnaryCall:
-            contexts: list[_Context] = []
+            contexts: list[DirectContext] = []
             data = request_serializer(request) if request_serializer else request
 
             async def run() -> Any:
@@ -364,7 +298,7 @@ class InProcessChannel:
         data: bytes,
         timeout: float | None,
         metadata: Metadata,
-        contexts: list[_Context],
+        contexts: list[DirectContext],
     ) -> bytes:
         server = self._begin(method, data)
         rpc = _Rpc(self, server, timeout, metadata)
@@ -373,7 +307,7 @@ class InProcessChannel:
         copies = 2 if self.wire.take("duplicate_call", method, data) else 1
         left = copies
 
-        async def serve(context: _Context) -> None:
+        async def serve(context: DirectContext) -> None:
             nonlocal left
             try:
                 answer = await _handle(server, method, data, context)
@@ -413,7 +347,7 @@ class InProcessChannel:
         return error
 
 
-async def _handle(server: Server, method: str, data: bytes, context: _Context) -> bytes:
+async def _handle(server: Server, method: str, data: bytes, context: DirectContext) -> bytes:
     handler = server.handler(method)
     if handler is None or handler.unary_unary is None:
         await context.abort(grpc.StatusCode.UNIMPLEMENTED, "Method not found!")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
 from holdfast.testing._loop import Domain
@@ -11,6 +10,7 @@ from holdfast.v1 import actor_pb2, actor_service_pb2
 from holdfast_server.core.call import Target
 from holdfast_server.core.errors import HoldfastError
 from holdfast_server.core.ids import Address, parse_actor_id
+from holdfast_server.rpc.direct import Handlers
 from holdfast_server.runtime.node import Node
 
 pb = actor_service_pb2
@@ -30,31 +30,6 @@ class Ending(Protocol):
     """An RPC in progress."""
 
     def end(self, error: Any, cancel: bool = False) -> None: ...
-
-
-class _Details(NamedTuple):
-    method: str
-    invocation_metadata: tuple[tuple[str, str], ...] = ()
-
-
-class Handlers:
-    """Collects the handlers of services, in place of a grpc.aio server."""
-
-    def __init__(self) -> None:
-        self._generic: list[Any] = []
-
-    def add_generic_rpc_handlers(self, handlers: Sequence[Any]) -> None:
-        self._generic += handlers
-
-    def add_registered_method_handlers(self, service: str, handlers: Any) -> None:
-        """The same again, by name."""
-
-    def find(self, method: str) -> Any:
-        for generic in self._generic:
-            handler = generic.service(_Details(method))
-            if handler is not None:
-                return handler
-        return None
 
 
 class Server:

@@ -23,6 +23,7 @@ from holdfast_server.config import Config, load
 from holdfast_server.core.call import Target
 from holdfast_server.core.errors import HoldfastError
 from holdfast_server.core.ids import Address, parse_actor_id, scope_of
+from holdfast_server.rpc.direct import Handlers
 from holdfast_server.runtime.environment import Environment
 from holdfast_server.server import Server
 from holdfast_server.settings import ConfigError
@@ -38,8 +39,8 @@ from holdfast_server.testing.parts import (
     seeded,
 )
 from holdfast_server.testing.raw import InProcessRaw
-from holdfast_server.testing.wire import Handlers, Wire
 from holdfast_server.testing.wire import Server as WireServer
+from holdfast_server.testing.wire import Wire
 
 STORES = ("memory", "rocksdb")
 # The longest time that a setting may have.

@@ -9,70 +9,84 @@ import asyncio
 import json
 import secrets
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import grpc
-from google.protobuf import message_factory
+from google.protobuf import descriptor_pool, message_factory
 from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.json_format import MessageToDict, ParseDict, ParseError
 from google.rpc import error_details_pb2, status_pb2
-from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2_grpc
 
 from holdfast.v1 import (
-    actor_service_pb2,
     actor_service_pb2_grpc,
-    dead_letter_service_pb2,
     dead_letter_service_pb2_grpc,
-    event_service_pb2,
     event_service_pb2_grpc,
-    kv_service_pb2,
     kv_service_pb2_grpc,
-    schedule_service_pb2,
     schedule_service_pb2_grpc,
 )
 from tests.conformance.python.patterns import Mismatch, expand, match
 
 DOMAIN = "holdfast.dev"
 TIMEOUT_S = 20.0
-SERVICES: dict[str, tuple[Any, Callable[[grpc.aio.Channel], Any]]] = {
-    "holdfast.v1.ActorService": (
-        actor_service_pb2.DESCRIPTOR.services_by_name["ActorService"],
-        actor_service_pb2_grpc.ActorServiceStub,
-    ),
-    "holdfast.v1.DeadLetterService": (
-        dead_letter_service_pb2.DESCRIPTOR.services_by_name["DeadLetterService"],
-        dead_letter_service_pb2_grpc.DeadLetterServiceStub,
-    ),
-    "holdfast.v1.EventService": (
-        event_service_pb2.DESCRIPTOR.services_by_name["EventService"],
-        event_service_pb2_grpc.EventServiceStub,
-    ),
-    "holdfast.v1.KvService": (
-        kv_service_pb2.DESCRIPTOR.services_by_name["KvService"],
-        kv_service_pb2_grpc.KvServiceStub,
-    ),
-    "holdfast.v1.ScheduleService": (
-        schedule_service_pb2.DESCRIPTOR.services_by_name["ScheduleService"],
-        schedule_service_pb2_grpc.ScheduleServiceStub,
-    ),
-    "grpc.health.v1.Health": (
-        health_pb2.DESCRIPTOR.services_by_name["Health"],
-        health_pb2_grpc.HealthStub,
-    ),
+STUBS: dict[str, Callable[[grpc.aio.Channel], Any]] = {
+    "holdfast.v1.ActorService": actor_service_pb2_grpc.ActorServiceStub,
+    "holdfast.v1.DeadLetterService": dead_letter_service_pb2_grpc.DeadLetterServiceStub,
+    "holdfast.v1.EventService": event_service_pb2_grpc.EventServiceStub,
+    "holdfast.v1.KvService": kv_service_pb2_grpc.KvServiceStub,
+    "holdfast.v1.ScheduleService": schedule_service_pb2_grpc.ScheduleServiceStub,
+    "grpc.health.v1.Health": health_pb2_grpc.HealthStub,
 }
 
 
-class Answers:
+class Answers(Protocol):
     """What a call answers: read on until it is enough, or over."""
+
+    async def read(self, enough: Callable[[Any], bool]) -> tuple[Any, dict[str, Any] | None]:
+        """The messages that come, merged into one, and how the call failed."""
+        ...
+
+    async def cancel(self) -> None:
+        """The caller has read enough."""
+        ...
+
+
+class Client(Protocol):
+    """Whoever calls the server."""
+
+    def begin(
+        self, method: MethodDescriptor, request: Any, timeout_s: float, metadata: dict[str, str]
+    ) -> Answers:
+        """Send a request."""
+        ...
+
+
+class GrpcClient:
+    """The generated stubs over one channel."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self._stubs = {name: make(channel) for name, make in STUBS.items()}
+
+    def begin(
+        self, method: MethodDescriptor, request: Any, timeout_s: float, metadata: dict[str, str]
+    ) -> Answers:
+        stub = self._stubs[method.containing_service.full_name]
+        call = getattr(stub, method.name)(
+            request, timeout=timeout_s, metadata=tuple(metadata.items())
+        )
+        return GrpcAnswers(call, method)
+
+
+class GrpcAnswers:
+    """A call of a stub."""
 
     def __init__(self, call: Any, method: MethodDescriptor) -> None:
         self._call = call
         self._method = method
 
     async def read(self, enough: Callable[[Any], bool]) -> tuple[Any, dict[str, Any] | None]:
-        """The messages that come, merged into one, and how the call failed."""
         merged = message_factory.GetMessageClass(self._method.output_type)()
         try:
             if not self._method.server_streaming:
@@ -83,19 +97,18 @@ class Answers:
                 if enough(merged):
                     return merged, None
         except grpc.aio.AioRpcError as failure:
-            return merged, describe(failure)
+            return merged, of_grpc(failure)
         return merged, None
 
-    def cancel(self) -> None:
-        """The caller has read enough."""
+    async def cancel(self) -> None:
         self._call.cancel()
 
 
 class Runner:
-    """Runs cases over one channel."""
+    """Runs cases by one client."""
 
-    def __init__(self, channel: grpc.aio.Channel) -> None:
-        self._stubs = {name: make(channel) for name, (_, make) in SERVICES.items()}
+    def __init__(self, client: Client) -> None:
+        self._client = client
 
     async def run_case(self, steps: list[dict[str, Any]]) -> None:
         """Raise Mismatch at the first step that goes other than it says."""
@@ -110,7 +123,7 @@ class Runner:
                     raise Mismatch(f"step {number} ({what}): {mismatch}") from None
         finally:
             for answers in streams.values():
-                answers.cancel()
+                await answers.cancel()
 
     async def _run_step(
         self, step: dict[str, Any], variables: dict[str, Any], streams: dict[str, Answers]
@@ -120,23 +133,21 @@ class Runner:
             streams[step["open"]] = answers
         reply, error = await answers.read(lambda merged: is_enough(step, merged))
         if "open" not in step and "read" not in step:
-            answers.cancel()
+            await answers.cancel()
         self._check(step, reply, error, variables)
 
     def _begin(self, step: dict[str, Any], variables: dict[str, Any]) -> Answers:
         service, _, name = step["call"].partition("/")
-        method: MethodDescriptor = SERVICES[service][0].methods_by_name[name]
+        methods = descriptor_pool.Default().FindServiceByName(service).methods_by_name
+        method: MethodDescriptor = methods[name]
         request = message_factory.GetMessageClass(method.input_type)()
         try:
             ParseDict(expand(step["request"], variables), request)
         except ParseError as error:
             raise Mismatch(f"the request is no {method.input_type.name}: {error}") from None
-        call = getattr(self._stubs[service], name)(
-            request,
-            timeout=step.get("timeout_s", TIMEOUT_S),
-            metadata=tuple(step.get("metadata", {}).items()),
+        return self._client.begin(
+            method, request, step.get("timeout_s", TIMEOUT_S), step.get("metadata", {})
         )
-        return Answers(call, method)
 
     @staticmethod
     def _check(
@@ -165,14 +176,19 @@ def is_enough(step: dict[str, Any], merged: Any) -> bool:
     return "open" in step
 
 
-def describe(failure: grpc.aio.AioRpcError) -> dict[str, Any]:
-    """A failure as the cases speak of it."""
-    found: dict[str, Any] = {"status": failure.code().name, "message": failure.details()}
+def of_grpc(failure: grpc.aio.AioRpcError) -> dict[str, Any]:
+    """A failure of a stub as the cases speak of it."""
     status = status_pb2.Status()
     for key, value in failure.trailing_metadata() or ():
         if key == "grpc-status-details-bin":
             status.ParseFromString(value)
-    for detail in status.details:
+    return describe(failure.code().name, failure.details(), status.details)
+
+
+def describe(status: str, message: str | None, details: Iterable[Any]) -> dict[str, Any]:
+    """A failure as the cases speak of it."""
+    found: dict[str, Any] = {"status": status, "message": message}
+    for detail in details:
         info, retry = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo()
         bad = error_details_pb2.BadRequest()
         if detail.Unpack(info):
@@ -192,19 +208,24 @@ def load(directory: str) -> Iterator[tuple[str, list[dict[str, Any]]]]:
             yield f"{path.stem}/{case['name']}", case["steps"]
 
 
-async def main(address: str, directory: str) -> int:
+async def run_all(client: Client, directory: str) -> int:
+    """Run every case, and print a line for each; the exit status."""
     failed = 0
-    async with grpc.aio.insecure_channel(address) as channel:
-        runner = Runner(channel)
-        for name, steps in load(directory):
-            try:
-                await runner.run_case(steps)
-                line = f"ok {name}"
-            except Exception as error:  # a case that cannot be run has failed, like any other
-                failed += 1
-                line = f"failed {name}: {' '.join((str(error) or repr(error)).split())}"
-            sys.stdout.write(line + "\n")
+    runner = Runner(client)
+    for name, steps in load(directory):
+        try:
+            await runner.run_case(steps)
+            line = f"ok {name}"
+        except Exception as error:  # a case that cannot be run has failed, like any other
+            failed += 1
+            line = f"failed {name}: {' '.join((str(error) or repr(error)).split())}"
+        sys.stdout.write(line + "\n")
     return 1 if failed else 0
+
+
+async def main(address: str, directory: str) -> int:
+    async with grpc.aio.insecure_channel(address) as channel:
+        return await run_all(GrpcClient(channel), directory)
 
 
 if __name__ == "__main__":

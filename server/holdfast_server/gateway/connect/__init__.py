@@ -1,0 +1,1 @@
+"""The Connect protocol over the RPCs of one server."""
