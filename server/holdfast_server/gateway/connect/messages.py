@@ -10,13 +10,12 @@ import zlib
 from collections.abc import Iterable
 from typing import Final, NamedTuple, TypeVar
 
-from google.protobuf import json_format
 from google.protobuf.message import DecodeError, Message
 
 from holdfast_server.core import errors
 from holdfast_server.core.checks import check_size
 from holdfast_server.core.errors import HoldfastError, invalid
-from holdfast_server.gateway.transport import to_json
+from holdfast_server.gateway.connect import jsons
 
 M = TypeVar("M", bound=Message)
 
@@ -38,26 +37,17 @@ _GZIP_WINDOW: Final = 16 + zlib.MAX_WBITS
 
 def decode(encoding: str, data: bytes, kind: type[M]) -> M:
     """The message in a body."""
-    message = kind()
+    if encoding == JSON:
+        return jsons.parse(data, kind)
     try:
-        if encoding == PROTO:
-            message.ParseFromString(data)
-        else:
-            json_format.Parse(data, message)
+        return kind.FromString(data)
     except DecodeError:
         raise invalid("body", f"is no {kind.DESCRIPTOR.name}") from None
-    except RecursionError:
-        raise invalid("body", "is nested too deeply") from None
-    except (json_format.Error, ValueError) as error:
-        raise invalid("body", f"is no {kind.DESCRIPTOR.name}: {str(error)[:200]}") from None
-    return message
 
 
 def encode(encoding: str, message: Message) -> bytes:
     """The body of a message."""
-    if encoding == PROTO:
-        return message.SerializeToString()
-    return to_json(json_format.MessageToDict(message))
+    return jsons.text(message) if encoding == JSON else message.SerializeToString()
 
 
 def bytes_max(encoding: str, limit: int) -> int:
