@@ -49,6 +49,11 @@ class Desk(Actor[int]):
         return name
 
     @action
+    async def reached(self, c: Context[int], name: str) -> None:
+        """Returns when somebody is at a point."""
+        await stage.reached(name)
+
+    @action
     async def count(self, c: Context[int], end: int, then: str = "") -> AsyncIterator[int]:
         """Yields numbers, and then waits or fails."""
         try:
