@@ -239,6 +239,16 @@ async def test_a_missing_or_wrong_token_is_refused(
     assert health.json == {"status": "SERVING"}
 
 
+async def test_nothing_is_read_of_whoever_has_no_token(start: Start) -> None:
+    server = await start(registry, token="secret")
+    for path, kind in ((INVOKE, JSON), (STREAM, "application/connect+json")):
+        async with line_to(server) as line:
+            # The body never comes.
+            head = f"Content-Type: {kind}", "Content-Length: 1000"
+            await line.send(request("POST", path, *head))
+            assert b'"unauthenticated"' in await line.rest()
+
+
 async def test_keys_belong_to_the_caller_that_the_token_names(
     start: Start, session: aiohttp.ClientSession
 ) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Any, Final
 
 from aiohttp import web
@@ -15,6 +16,7 @@ from holdfast_server.core.checks import known_namespace
 from holdfast_server.core.errors import HoldfastError, invalid
 from holdfast_server.core.ids import Address, check_key, check_name, format_actor_id, parse_actor_id
 from holdfast_server.core.values import Value
+from holdfast_server.gateway import endpoints
 from holdfast_server.gateway.client import wire_limits
 from holdfast_server.gateway.desk import Desk
 from holdfast_server.gateway.exchange import Exchange
@@ -37,25 +39,22 @@ class Actors:
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
         self._wire = wire_limits(desk.limits)
+        self._operations: dict[str, Callable[..., Awaitable[web.Response]]] = {
+            "list": self._list,
+            "create": partial(self._make, create=True),
+            "get_or_create": partial(self._make, create=False),
+            "names": self._names,
+            "destroy": self._destroy,
+            "kv": self._kv,
+        }
 
     async def answer(self, exchange: Exchange) -> web.Response | None:
         """The answer; None when nothing is served there."""
-        method, path = exchange.http.method, exchange.path
-        if path == PATH:
-            if method == "GET":
-                return await self._list(exchange)
-            if method in ("PUT", "POST"):
-                return await self._make(exchange, create=method == "POST")
+        found = endpoints.find(endpoints.ACTORS, exchange.http.method, exchange.path)
+        if found is None:
             return None
-        parts = path[len(PATH) + 1 :].split("/")
-        if parts == ["names"] and method == "GET":
-            return self._names(exchange)
-        if len(parts) == 1 and method == "DELETE":
-            return await self._destroy(exchange, _unquoted(parts[0], "actor_id"))
-        if len(parts) == 4 and parts[1:3] == ["kv", "keys"] and method == "GET":
-            actor_id, key = (_unquoted(part, "key") for part in (parts[0], parts[3]))
-            return await self._kv(exchange, actor_id, key)
-        return None
+        operation, parts = found
+        return await self._operations[operation](exchange, *map(_unquoted, parts))
 
     async def _list(self, exchange: Exchange) -> web.Response:
         asked = _parameters(exchange)
@@ -153,7 +152,7 @@ class Actors:
         await self._desk.node.destroy(call)
         return exchange.answer_json({})
 
-    def _names(self, exchange: Exchange) -> web.Response:
+    async def _names(self, exchange: Exchange) -> web.Response:
         asked = _parameters(exchange)
         known_namespace(asked.get("namespace", ""), self._desk.namespaces)
         names = names_json(self._desk)
@@ -223,9 +222,9 @@ def _parameters(exchange: Exchange) -> dict[str, str]:
         raise refused(error, "", errors.REQUEST_INVALID) from None
 
 
-def _unquoted(text: str, field: str) -> str:
+def _unquoted(text: str) -> str:
     try:
-        return unquote(text, field)
+        return unquote(text, "path")
     except WireError as error:
         raise refused(error, "", errors.REQUEST_INVALID) from None
 

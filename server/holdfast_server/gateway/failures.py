@@ -55,6 +55,11 @@ _STATUS: Final = {
 }
 
 
+METHOD_NOT_ALLOWED: Final = 405
+# Every status that the failure of a call may have.
+STATUSES: Final = frozenset({*_STATUS.values(), 413, 429, 503})
+
+
 @dataclass(frozen=True, slots=True)
 class Failure:
     """A failure in the shape of RivetKit; `metadata` is any value that JSON has, None for none.

@@ -47,6 +47,11 @@ class Guard:
                 metadata={"field": "origin"},
             )
 
+    @property
+    def checks(self) -> bool:
+        """Whether tokens are asked for."""
+        return self._tokens is not None
+
     def admits(self, shown: Iterable[str | None]) -> bool:
         """Whether one of the tokens that a request shows is accepted."""
         if self._tokens is None:

@@ -3,19 +3,25 @@ actor."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 from aiohttp import web
 
 from holdfast_server.core import errors
 from holdfast_server.core.errors import HoldfastError
+from holdfast_server.gateway import endpoints
 from holdfast_server.gateway.actor import BANNER, ActorDoor
 from holdfast_server.gateway.actors import PATH, Actors, names_json
 from holdfast_server.gateway.client import opening_of, wire_limits
 from holdfast_server.gateway.connect.door import ConnectDoor, is_rpc
 from holdfast_server.gateway.desk import Desk
 from holdfast_server.gateway.exchange import Exchange
+from holdfast_server.gateway.failures import METHOD_NOT_ALLOWED, Told, failure_of
+from holdfast_server.gateway.openapi.document import document
 from holdfast_server.gateway.routes import named_route, path_route
+from holdfast_server.gateway.transport import to_json
 from holdfast_server.gateway.websocket import Sockets
 
 # What clients look for before they trust a server.
@@ -51,15 +57,23 @@ class Router:
 
     def _own(self, exchange: Exchange) -> web.Response | None:
         """What is answered without a token, also while the server drains."""
-        if exchange.http.method not in ("GET", "HEAD"):
-            return None
-        if exchange.path == "/health":
-            return self._health(exchange)
-        if exchange.path == "/metadata":
-            return exchange.answer_json(self._metadata(exchange))
-        if exchange.path == "/":
-            return exchange.answer(BANNER.encode(), "text/plain; charset=utf-8")
+        method = exchange.http.method
+        found = endpoints.find(endpoints.OWN, "GET" if method == "HEAD" else method, exchange.path)
+        match found:
+            case ("banner", _):
+                return exchange.answer(BANNER.encode(), "text/plain; charset=utf-8")
+            case ("health", _):
+                return self._health(exchange)
+            case ("metadata", _):
+                return exchange.answer_json(self._metadata(exchange))
+            case ("openapi", _):
+                return exchange.answer(self._openapi)
         return None
+
+    @cached_property
+    def _openapi(self) -> bytes:
+        desk = self.desk
+        return to_json(document(desk.procedures.all, desk.version, guarded=desk.guard.checks))
 
     def _health(self, exchange: Exchange) -> web.Response:
         desk = self.desk
@@ -113,10 +127,15 @@ class Router:
         return response
 
 
-def _no_route(exchange: Exchange) -> HoldfastError:
+def _no_route(exchange: Exchange) -> Exception:
     shown = exchange.shown_path[:256]
-    return HoldfastError(
+    error = HoldfastError(
         errors.ROUTE_NOT_FOUND,
         f"nothing is served under {exchange.http.method} {shown}",
         metadata={"path": shown},
     )
+    allowed = endpoints.methods_of(exchange.path)
+    if not allowed:
+        return error
+    exchange.answer_headers["allow"] = ", ".join(allowed)
+    return Told(replace(failure_of(error), status=METHOD_NOT_ALLOWED))

@@ -7,7 +7,7 @@ the same.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from contextlib import aclosing
 from typing import Any, Final
 
@@ -40,7 +40,7 @@ class DirectProcedures:
         message_bytes_max: int,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
-        self.loop = loop
+        self._loop = loop
         self.message_bytes_max = message_bytes_max
         self._handlers = Handlers()
         register(self._handlers)
@@ -57,14 +57,25 @@ class DirectProcedures:
     def find(self, path: str) -> Procedure | None:
         return self._by_path.get(path)
 
-    def begin(self, procedure: Procedure, caller: Caller) -> DirectCall:
-        return DirectCall(self, procedure, caller)
+    async def begin(self, procedure: Procedure, caller: Caller) -> DirectCall:
+        context = DirectContext(
+            self._loop,
+            caller.deadline,
+            caller.metadata,
+            peer=caller.peer,
+            certificate=caller.certificate,
+        )
+        handler = await self._handler(Details(procedure.path, caller.metadata))
+        if handler.stream_stream is not None:
+            # Whoever is refused is refused by a handler of this kind, which needs no request.
+            await _run(handler.stream_stream(None, context))
+        return DirectCall(handler, context)
 
     def failure_of(self, error: HoldfastError) -> RpcFailed:
         code, message, details = status_of(error, retry_after_s(error, None))
         return RpcFailed(code.name, message, status_pb2.Status.FromString(details).details)
 
-    async def handler(self, details: Details) -> Any:
+    async def _handler(self, details: Details) -> Any:
         """The handler of a call, as the interceptors give it."""
 
         async def next_of(index: int, asked: Any) -> Any:
@@ -80,42 +91,32 @@ class DirectProcedures:
 class DirectCall:
     """One call, in the task that awaits it."""
 
-    def __init__(self, procedures: DirectProcedures, procedure: Procedure, caller: Caller) -> None:
-        self._procedures = procedures
-        self._details = Details(procedure.path, caller.metadata)
-        self._context = DirectContext(
-            procedures.loop,
-            caller.deadline,
-            caller.metadata,
-            peer=caller.peer,
-            certificate=caller.certificate,
-        )
+    def __init__(self, handler: Any, context: DirectContext) -> None:
+        self._handler = handler
+        self._context = context
 
     @property
     def trailing(self) -> Metadata:
         return _of_users(self._context.trailing)
 
     async def answer(self, request: Message) -> Message:
-        handler = await self._procedures.handler(self._details)
-        # Whoever is refused is refused by a handler of another kind.
-        run = handler.unary_unary or handler.stream_stream
-        try:
-            response: Message = await run(request, self._context)
-        except Aborted as aborted:
-            raise _failed(aborted) from None
+        response: Message = await _run(self._handler.unary_unary(request, self._context))
         return response
 
     async def items(self, request: Message) -> AsyncGenerator[Message, None]:
-        handler = await self._procedures.handler(self._details)
         try:
-            if handler.unary_stream is None:
-                await handler.stream_stream(request, self._context)
-                return
-            async with aclosing(handler.unary_stream(request, self._context)) as responses:
+            async with aclosing(self._handler.unary_stream(request, self._context)) as responses:
                 async for response in responses:
                     yield response
         except Aborted as aborted:
             raise _failed(aborted) from None
+
+
+async def _run(running: Awaitable[Any]) -> Any:
+    try:
+        return await running
+    except Aborted as aborted:
+        raise _failed(aborted) from None
 
 
 def _failed(aborted: Aborted) -> RpcFailed:

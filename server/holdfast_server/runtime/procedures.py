@@ -91,8 +91,9 @@ class Procedures(Protocol):
         """The RPC of a path."""
         ...
 
-    def begin(self, procedure: Procedure, caller: Caller) -> RpcCall:
-        """Begin a call."""
+    async def begin(self, procedure: Procedure, caller: Caller) -> RpcCall:
+        """A call whose caller is known to be admitted, else RpcFailed; before its request is
+        read."""
         ...
 
     def failure_of(self, error: HoldfastError) -> RpcFailed:

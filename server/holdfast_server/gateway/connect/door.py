@@ -27,6 +27,7 @@ from holdfast_server.gateway.connect.told import (
 )
 from holdfast_server.gateway.desk import Desk
 from holdfast_server.gateway.exchange import Exchange
+from holdfast_server.gateway.failures import METHOD_NOT_ALLOWED
 from holdfast_server.gateway.transport import to_json
 from holdfast_server.runtime.calls import told
 from holdfast_server.runtime.deadline import Expiring
@@ -42,10 +43,11 @@ from holdfast_server.runtime.procedures import (
 
 # What begins the path of every RPC.
 _SERVICES: Final = ("/holdfast.v1.", "/grpc.health.v1.")
+# The service that answers without a token.
+UNGUARDED: Final = frozenset({"grpc.health.v1.Health"})
 _TRAILER: Final = "trailer-"
 _NOT_FOUND: Final = 404
-_METHOD_NOT_ALLOWED: Final = 405
-_UNSUPPORTED_TYPE: Final = 415
+UNSUPPORTED_TYPE: Final = 415
 _VERSION_NOT_SUPPORTED: Final = 505
 
 
@@ -94,14 +96,14 @@ class ConnectDoor:
         if exchange.http.method not in allowed:
             error = invalid("method", f"is {exchange.http.method}; this RPC takes {allowed}")
             headers = {"allow": ", ".join(allowed)}
-            return self._refuse(exchange, error, _METHOD_NOT_ALLOWED, headers)
+            return self._refuse(exchange, error, METHOD_NOT_ALLOWED, headers)
         try:
             if method.server_streaming:
                 return await self._stream(exchange, procedure)
             return await self._unary(exchange, procedure)
         except asking.WrongType as wrong:
             headers = {"accept-post": wrong.accepted}
-            return self._refuse(exchange, wrong.error, _UNSUPPORTED_TYPE, headers)
+            return self._refuse(exchange, wrong.error, UNSUPPORTED_TYPE, headers)
 
     # One response
 
@@ -117,8 +119,8 @@ class ConnectDoor:
         try:
             coding = query.coding if query else asking.coding(http.headers, streams=False)
             caller = self._caller(exchange)
-            call = self._procedures.begin(procedure, caller)
             async with Expiring(caller.deadline):
+                call = await self._procedures.begin(procedure, caller)
                 sent = query.data if query else await exchange.read(limit)
                 data = messages.unpack(sent, coding.request, limit)
                 message = await call.answer(messages.decode(encoding, data, procedure.request))
@@ -146,8 +148,8 @@ class ConnectDoor:
         failed, call = None, None
         try:
             caller = self._caller(exchange)
-            call = self._procedures.begin(procedure, caller)
             async with Expiring(caller.deadline):
+                call = await self._procedures.begin(procedure, caller)
                 await self._serve(exchange, procedure, call, response)
         except RpcFailed as failure:
             failed = failure

@@ -1,0 +1,1 @@
+"""What the gateway serves, as an OpenAPI document."""
