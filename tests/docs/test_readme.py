@@ -58,6 +58,7 @@ def test_there_is_no_block_that_is_not_run() -> None:
         ("text", "2"),
         ("sh", "curl -d"),
         ("sh", "buf curl"),
+        ("sh", "curl --json"),
         ("js", "const grpc"),
         ("go", "package main"),
         ("text", "  Python, Go"),
@@ -128,6 +129,13 @@ def test_curl_calls_it(reader: Folder) -> None:
     command = only("sh", "curl -d").text.replace("curl ", "curl -s ", 1)
 
     assert json.loads(reader.shell(command)) == {"output": before + 1}
+
+
+def test_curl_calls_it_over_the_connect_protocol(reader: Folder) -> None:
+    before = increments(reader)
+    command = only("sh", "curl --json").text.replace("curl ", "curl -s ", 1)
+
+    assert result_of(reader.shell(command)) == before + 2
 
 
 def test_go_calls_it(reader: Folder, tmp_path: Path) -> None:

@@ -37,7 +37,8 @@ class ActorServiceStub(object):
     for clients of any language: retries and deadlines for every method. It is
     made for callers that send a key with every mutating request.
 
-    Deadlines are gRPC deadlines. Trace context is read from the `traceparent` and
+    Deadlines are gRPC deadlines, or `connect-timeout-ms` over the Connect protocol,
+    which the gateway speaks. Trace context is read from the `traceparent` and
     `tracestate` metadata (W3C), a token from `authorization: Bearer`.
     """
 
@@ -101,7 +102,8 @@ class ActorServiceServicer(object):
     for clients of any language: retries and deadlines for every method. It is
     made for callers that send a key with every mutating request.
 
-    Deadlines are gRPC deadlines. Trace context is read from the `traceparent` and
+    Deadlines are gRPC deadlines, or `connect-timeout-ms` over the Connect protocol,
+    which the gateway speaks. Trace context is read from the `traceparent` and
     `tracestate` metadata (W3C), a token from `authorization: Bearer`.
     """
 
@@ -243,7 +245,8 @@ class ActorService(object):
     for clients of any language: retries and deadlines for every method. It is
     made for callers that send a key with every mutating request.
 
-    Deadlines are gRPC deadlines. Trace context is read from the `traceparent` and
+    Deadlines are gRPC deadlines, or `connect-timeout-ms` over the Connect protocol,
+    which the gateway speaks. Trace context is read from the `traceparent` and
     `tracestate` metadata (W3C), a token from `authorization: Bearer`.
     """
 

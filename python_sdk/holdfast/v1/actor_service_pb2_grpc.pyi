@@ -38,7 +38,8 @@ class ActorServiceStub:
     for clients of any language: retries and deadlines for every method. It is
     made for callers that send a key with every mutating request.
 
-    Deadlines are gRPC deadlines. Trace context is read from the `traceparent` and
+    Deadlines are gRPC deadlines, or `connect-timeout-ms` over the Connect protocol,
+    which the gateway speaks. Trace context is read from the `traceparent` and
     `tracestate` metadata (W3C), a token from `authorization: Bearer`.
     """
 
@@ -103,7 +104,8 @@ class ActorServiceAsyncStub(ActorServiceStub):
     for clients of any language: retries and deadlines for every method. It is
     made for callers that send a key with every mutating request.
 
-    Deadlines are gRPC deadlines. Trace context is read from the `traceparent` and
+    Deadlines are gRPC deadlines, or `connect-timeout-ms` over the Connect protocol,
+    which the gateway speaks. Trace context is read from the `traceparent` and
     `tracestate` metadata (W3C), a token from `authorization: Bearer`.
     """
 
@@ -164,7 +166,8 @@ class ActorServiceServicer(metaclass=_abc_1.ABCMeta):
     for clients of any language: retries and deadlines for every method. It is
     made for callers that send a key with every mutating request.
 
-    Deadlines are gRPC deadlines. Trace context is read from the `traceparent` and
+    Deadlines are gRPC deadlines, or `connect-timeout-ms` over the Connect protocol,
+    which the gateway speaks. Trace context is read from the `traceparent` and
     `tracestate` metadata (W3C), a token from `authorization: Bearer`.
     """
 
