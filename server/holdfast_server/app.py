@@ -51,7 +51,8 @@ def announce(server: Server, _: Shutdown) -> None:
     if server.http_port and config.http_address is not None:
         scheme = "https" if config.tls_cert else "http"
         http = config.http_address._replace(port=server.http_port)
-        print(f"Gateway on {scheme}://{http}: HTTP, WebSocket, Connect, RivetKit's clients", flush=True)
+        what = "HTTP, WebSocket, Connect, RivetKit's clients"
+        print(f"Gateway on {scheme}://{http}: {what}", flush=True)
 
 
 async def run(
