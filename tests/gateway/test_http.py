@@ -124,13 +124,13 @@ async def test_what_is_no_callers_concern_stays_inside(browser: Browser) -> None
         ("POST", f"/gateway/{'a' * 26}/action/value", 404, "actor.not_found"),
         ("POST", f"/gateway/counter/queue/mail?{get_or_create('a')}", 404, "queue.not_found"),
         ("POST", f"/gateway/counter/action/?{get_or_create('a')}", 400, "request.invalid"),
-        ("GET", f"/gateway/counter/action/value?{get_or_create('a')}", 404, "guard.no_route"),
-        ("GET", f"/gateway/counter/queue/mail?{get_or_create('a')}", 404, "guard.no_route"),
+        ("GET", f"/gateway/counter/action/value?{get_or_create('a')}", 405, "guard.no_route"),
+        ("GET", f"/gateway/counter/queue/mail?{get_or_create('a')}", 405, "guard.no_route"),
         ("GET", "/nope", 404, "guard.no_route"),
         ("GET", "/gateway/", 404, "guard.no_route"),
         ("POST", "/gateway//action/value", 404, "guard.no_route"),
         ("GET", "/api/rivetto/health", 404, "guard.no_route"),
-        ("PUT", "/health", 404, "guard.no_route"),
+        ("PUT", "/health", 405, "guard.no_route"),
     ],
 )
 async def test_what_is_not_there_has_an_error_of_its_own(

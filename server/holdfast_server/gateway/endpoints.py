@@ -84,6 +84,9 @@ class Endpoint:
         mine, theirs = self.path.split("/"), path.split("/")
         if len(mine) != len(theirs):
             return None
+        if "" in theirs[1:-1]:
+            # Only the last may be empty: a key of KV is.
+            return None
         found = []
         for part, given in zip(mine, theirs, strict=True):
             if part.startswith("{"):
