@@ -1,5 +1,6 @@
 #!/bin/sh
-# Installs RivetKit's clients, each version that tests/gateway runs, into build/gateway.
+# Installs RivetKit's clients, each version that tests/gateway runs, and Connect's, into
+# build/gateway.
 #
 # build/gateway/VERSION/node_modules is what tests/gateway/node/clients/VERSION locks.
 # build/gateway/node is a link to the Node to run them with; where it cannot be had, or a

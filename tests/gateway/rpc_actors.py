@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -71,7 +72,8 @@ class Desk(Actor[int]):
     async def pour(self, c: Context[int], size: int) -> AsyncIterator[str]:
         """Never ends by itself."""
         try:
-            while True:
+            for number in itertools.count():
+                stage.kept["poured"] = number
                 yield "x" * size
         finally:
             stage.mark("pour ended")

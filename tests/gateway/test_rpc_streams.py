@@ -12,7 +12,7 @@ from holdfast.v1 import event_service_pb2
 from tests.gateway.conftest import Start
 from tests.gateway.raw import line_to, request
 from tests.gateway.rpc_actors import registry
-from tests.gateway.rpcs import ACTORS, Rpcs, encoded, enveloped, invoke, stream_of
+from tests.gateway.rpcs import ACTORS, Rpcs, encoded, enveloped, invoke, stream_of, told
 from tests.server.probe import until
 from tests.server.stage import Stage, tasks
 from tests.server.wire import target
@@ -82,6 +82,18 @@ async def test_a_client_that_takes_nothing_is_cut_off(start: Start, stage: Stage
         await until(lambda: server.gateway is not None and server.gateway.open_connections == 0)
 
 
+async def test_a_stream_of_small_items_leaves_the_loop_to_others(rpcs: Rpcs, stage: Stage) -> None:
+    body = enveloped(encoded("json", stream_of("pour", 1)))
+    async with line_to(rpcs.server) as line:
+        kind = "Content-Type: application/connect+json"
+        await line.send(request("POST", f"{ACTORS}/StreamAction", kind, body=body))
+        await until(lambda: "poured" in stage.kept)
+        before = int(str(stage.kept["poured"]))
+        assert await rpcs.result(invoke("total")) == 0
+        # What the buffers of the system take is far more.
+        assert int(str(stage.kept["poured"])) - before < 2000
+
+
 async def test_messages_are_compressed_for_whom_it_helps(rpcs: Rpcs, stage: Stage) -> None:
     async with rpcs.stream(stream_of("pour", 5000), connect_accept_encoding="gzip") as stream:
         assert stream.response.headers["connect-content-encoding"] == "gzip"
@@ -134,6 +146,32 @@ async def test_a_drain_ends_streams_between_two_items(
                 flags, data = await stream.next()
             assert json.loads(data)["error"]["code"] == "unavailable"
             await stop
+
+
+async def test_a_stream_that_a_drain_cuts_in_the_middle_says_so_to_a_slow_reader(
+    start: Start, stage: Stage
+) -> None:
+    server = await start(registry, drain_timeout_s=0.05, drain_streams_s=60.0)
+    calls = server.listener.calls
+    body = enveloped(encoded("json", stream_of("pour", 500_000)))
+    async with line_to(server) as line:
+        kind = "Content-Type: application/connect+json"
+        await line.send(request("POST", f"{ACTORS}/StreamAction", kind, body=body))
+        await line.until(b"connect+json")
+        await until(lambda: bool(calls._tasks))
+        async with tasks(stop := asyncio.ensure_future(server.stop())):
+            await until(lambda: bool(calls._cut))
+            # Only now the client takes what has been sent.
+            said = await line.rest()
+            await stop
+
+    # One response, that is whole.
+    assert b"HTTP/1.1" not in said
+    assert said.endswith(b"0\r\n\r\n")
+    end = said[said.rindex(b'{"error"') :]
+    error = told(json.loads(end[: end.rindex(b"}") + 1])["error"])
+    assert (error.code, error.reason, error.retry_s) == ("unavailable", "COMMIT_UNKNOWN", 0.5)
+    assert stage.is_reached("pour ended")
 
 
 async def test_a_subscription_ends_with_the_drain(

@@ -106,6 +106,7 @@ async def test_errors_have_code_status_and_details(rpcs: Rpcs) -> None:
     error = told(answer.json)
 
     assert (answer.status, answer.headers["content-type"]) == (500, "application/json")
+    assert answer.headers["x-rivet-error"] == "user.closed"
     assert answer.json["message"] == "not today"
     assert error == (
         "unknown",

@@ -23,6 +23,7 @@ from holdfast_server.runtime.deadline import run_until
 from holdfast_server.runtime.fronts import ClientGone
 
 RAY: Final = "x-rivet-ray-id"
+ERROR: Final = "x-rivet-error"
 _RAY: Final = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
 _RAY_BYTES: Final = 12
 _TOKEN_IN_PATH: Final = re.compile(r"(/gateway/[^/@]*@)[^/]*")
@@ -123,6 +124,9 @@ class Exchange:
             await run_until(response.write(data), deadline)
         except (ConnectionError, HoldfastError):
             raise ClientGone from None
+        # While the system's buffers have room nothing has waited, and what makes many small
+        # parts would keep the loop from everybody else.
+        await asyncio.sleep(0)
 
     async def json(self, limit: int) -> Any:
         """The body as JSON; REQUEST_INVALID when it is none."""
@@ -152,7 +156,7 @@ class Exchange:
         self, failure: Failure, body: bytes | None = None, content_type: str = JSON_TYPE
     ) -> web.Response:
         """The response of a failure; `body` is its error in the caller's encoding."""
-        headers = {"x-rivet-error": _header(f"{failure.group}.{failure.code}")}
+        headers = {ERROR: header(f"{failure.group}.{failure.code}")}
         if failure.retry_after_s is not None:
             # Whole seconds, of which 0 would say nothing.
             headers["retry-after"] = str(max(1, round(failure.retry_after_s)))
@@ -185,6 +189,6 @@ def make_ray(random_bytes: bytes) -> str:
     return random_bytes[:_RAY_BYTES].hex()
 
 
-def _header(text: str) -> str:
+def header(text: str) -> str:
     """Text that a header can hold; a user's own code may be anything."""
     return "".join(char if " " <= char <= "~" else "?" for char in text[:200])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
@@ -166,3 +167,15 @@ def test_no_more_than_the_limit_is_decompressed(size: int) -> None:
     with pytest.raises(HoldfastError) as caught:
         unpack(packed, GZIP, LIMIT)
     assert caught.value.reason is errors.MESSAGE_INCOMING_TOO_LONG
+
+
+def test_a_bomb_takes_no_memory() -> None:
+    packed = gzip.compress(bytes(100 * LIMIT))
+    tracemalloc.start()
+    try:
+        assert outcome(lambda: unpack(packed, GZIP, LIMIT)) is errors.MESSAGE_INCOMING_TOO_LONG
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert peak < 10 * LIMIT

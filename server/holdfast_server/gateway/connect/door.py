@@ -23,10 +23,11 @@ from holdfast_server.gateway.connect.told import (
     end_of,
     error_of,
     header_text,
+    name_of,
     retry_after_s,
 )
 from holdfast_server.gateway.desk import Desk
-from holdfast_server.gateway.exchange import Exchange
+from holdfast_server.gateway.exchange import ERROR, Exchange, header
 from holdfast_server.gateway.failures import METHOD_NOT_ALLOWED
 from holdfast_server.gateway.transport import to_json
 from holdfast_server.runtime.calls import told
@@ -269,6 +270,9 @@ def _refusal(
         response = exchange.answer(body, asking.STREAM + encoding)
     else:
         status = CODES[failed.status][1] if status is None else status
+        name = name_of(failed)
+        if name is not None:
+            all_headers[ERROR] = header(name)
         if status == CODES["UNAUTHENTICATED"][1]:
             all_headers["www-authenticate"] = "Bearer"
         body = to_json(error_of(failed))

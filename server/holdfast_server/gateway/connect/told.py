@@ -54,6 +54,15 @@ def end_of(failed: RpcFailed | None, trailing: Metadata) -> bytes:
     return to_json(end)
 
 
+def name_of(failed: RpcFailed) -> str | None:
+    """Group and code of a failure that is of the catalogue, as `actor.not_found`."""
+    info = error_details_pb2.ErrorInfo()
+    for detail in failed.details:
+        if detail.Unpack(info):
+            return f"{info.metadata['group']}.{info.metadata['code']}"
+    return None
+
+
 def retry_after_s(failed: RpcFailed) -> float | None:
     """After how many seconds the request may be sent again, if it says so."""
     info = error_details_pb2.RetryInfo()
