@@ -1,4 +1,4 @@
-"""RivetKit's clients, and Connect's, as tools/setup_gateway.sh has installed them, and Node to run them."""
+"""The clients that tools/setup_gateway.sh has installed, and Node to run them."""
 
 from __future__ import annotations
 
