@@ -59,9 +59,8 @@ def _check(value: Any, kind: Any, path: str) -> None:
         return
     if not isinstance(value, Mapping):
         raise ValueError(f"{path or 'it'} is not an object")
-    fields = {**kind.fields_by_camelcase_name, **kind.fields_by_name}
     for name, inner in value.items():
-        field = fields.get(name)
+        field = kind.fields_by_name.get(name) or kind.fields_by_camelcase_name.get(name)
         # One that is unknown is for the library to refuse, and null is no field.
         if field is None or inner is None:
             continue
