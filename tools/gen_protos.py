@@ -1,7 +1,8 @@
 """Generates the Python code of the protos, and checks the committed code for drift.
 
 What lies beside the protos as JSON, the gRPC service config, is copied as it is: the
-SDK reads its retry policy from there.
+SDK reads its retry policy from there. The comments of services go into a file of their own,
+for `openapi.json`.
 
 `python -m tools.gen_protos` writes; `--check` regenerates into a temporary
 directory and exits with 1, naming each file that is missing, surplus or differs.
@@ -14,6 +15,7 @@ An output directory holds generated files only; what is no longer generated is r
 from __future__ import annotations
 
 import argparse
+import json
 import shutil
 import sys
 import tempfile
@@ -23,11 +25,15 @@ from importlib import metadata, resources
 from pathlib import Path
 from typing import Final
 
+from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from grpc_tools import protoc
+
+from tools.proto_comments import comments_of
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 PROTO: Final = ROOT / "proto"
 GENERATOR_VERSION: Final = "1.76.0"
+COMMENTS: Final = "comments.json"
 INIT: Final = '"""Generated from the protos by tools/gen_protos.py; do not edit."""\n'
 
 
@@ -56,9 +62,18 @@ def generate(package: Package, out: Path) -> None:
     services = [proto for proto in protos if "\nservice " in proto.read_text(encoding="utf-8")]
     if services:
         _protoc(services, [f"--grpc_python_out={out}", f"--mypy_grpc_out=quiet:{out}"])
+        comments = json.dumps(_comments(protos), ensure_ascii=False, indent=0)
+        (out / package.directory / COMMENTS).write_text(comments + "\n", encoding="utf-8")
     for data in sorted((PROTO / package.directory).glob("*.json")):
         shutil.copyfile(data, out / package.directory / data.name)
     (out / package.directory / "__init__.py").write_text(INIT, encoding="utf-8")
+
+
+def _comments(protos: Sequence[Path]) -> dict[str, str]:
+    with tempfile.TemporaryDirectory() as directory:
+        described = Path(directory) / "descriptors"
+        _protoc(protos, ["--include_source_info", f"--descriptor_set_out={described}"])
+        return comments_of(FileDescriptorSet.FromString(described.read_bytes()).file)
 
 
 def _protoc(protos: Sequence[Path], outputs: Sequence[str]) -> None:

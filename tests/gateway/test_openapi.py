@@ -82,14 +82,18 @@ async def test_a_message_is_described_as_json_has_it(document: dict[str, Any]) -
         "namespace", "target", "action", "args", "kwargs", "acceptEncoding", "idempotencyKey",
         "clientSequence", "params",
     }  # fmt: skip
-    assert schemas["holdfast.v1.ActorKey"]["properties"]["key"] == {
-        "type": "array",
-        "items": {"type": "string"},
-    }
+    key = schemas["holdfast.v1.ActorKey"]["properties"]["key"]
+    assert (key["type"], key["items"]) == ("array", {"type": "string"})
     payload = schemas["holdfast.v1.Payload"]["properties"]
     assert payload["data"]["contentEncoding"] == "base64"
     assert "PAYLOAD_ENCODING_JSON" in payload["encoding"]["enum"]
     assert schemas["holdfast.v1.Actor"]["properties"]["createdAt"]["format"] == "date-time"
+    # What the protos say of it.
+    assert key["description"].startswith("The parts of the key")
+    invoke = document["paths"]["/holdfast.v1.ActorService/InvokeAction"]["post"]
+    assert invoke["description"].startswith("Runs an action")
+    target = schemas["holdfast.v1.ActorTarget"]
+    assert "At most one of actorId and get and getOrCreate." in target["description"]
 
 
 async def test_it_is_there_without_a_token_and_says_where_one_is_needed(

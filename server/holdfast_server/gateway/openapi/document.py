@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
+from importlib import resources
 from typing import Any, Final
 
+from holdfast import v1
 from holdfast_server.gateway.connect.door import UNGUARDED, UNSUPPORTED_TYPE
 from holdfast_server.gateway.connect.told import CODES
 from holdfast_server.gateway.endpoints import ALL, ERROR, TEXT, Endpoint, Parameter
@@ -68,9 +71,10 @@ def document(procedures: Iterable[Procedure], version: str, *, guarded: bool) ->
         for each in procedures
         if not each.method.server_streaming and not each.method.client_streaming
     ]
+    comments: dict[str, str] = json.loads(resources.files(v1).joinpath("comments.json").read_text())
     paths: dict[str, dict[str, Any]] = {}
     for procedure in unary:
-        paths[procedure.path] = _rpc(procedure)
+        paths[procedure.path] = _rpc(procedure, comments)
     for endpoint in ALL:
         paths.setdefault(endpoint.path, {})[endpoint.method.lower()] = _operation(
             endpoint, guarded=guarded
@@ -82,13 +86,18 @@ def document(procedures: Iterable[Procedure], version: str, *, guarded: bool) ->
         "openapi": "3.1.0",
         "info": {"title": "Holdfast", "version": version, "description": _ABOUT},
         "servers": [{"url": "/"}],
+        "tags": [
+            {"name": name, "description": comments[name]}
+            for name in sorted({each.method.containing_service.full_name for each in unary})
+            if name in comments
+        ],
         "security": [{"bearer": []}] if guarded else [],
         "paths": paths,
         "components": {
             "schemas": {
                 _ERROR: dict(ERROR),
                 _RPC_ERROR: _ERROR_OF_RPCS,
-                **schemas_of(messages),
+                **schemas_of(messages, comments),
             },
             "securitySchemes": {
                 "bearer": {"type": "http", "scheme": "bearer"},
@@ -98,12 +107,13 @@ def document(procedures: Iterable[Procedure], version: str, *, guarded: bool) ->
     }
 
 
-def _rpc(procedure: Procedure) -> dict[str, Any]:
+def _rpc(procedure: Procedure, comments: Mapping[str, str]) -> dict[str, Any]:
     method = procedure.method
     service = method.containing_service
     told: dict[str, Any] = {
         "tags": [service.full_name],
         "summary": f"{service.name}.{method.name}",
+        "description": comments.get(method.full_name, ""),
         "responses": {
             "200": _response("The answer", reference(method.output_type)),
             **_failures({status for _, status in CODES.values()} | set(_OF_RPCS), _RPC_ERROR),

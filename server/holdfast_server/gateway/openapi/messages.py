@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from google.protobuf.descriptor import FieldDescriptor
@@ -46,38 +46,42 @@ def reference(message: Any) -> dict[str, Any]:
     return dict(known) if known else {"$ref": f"#/components/schemas/{message.full_name}"}
 
 
-def schemas_of(messages: Iterable[Any]) -> dict[str, Any]:
-    """The schemas of messages, and of all that they hold, by their full names."""
+def schemas_of(messages: Iterable[Any], comments: Mapping[str, str]) -> dict[str, Any]:
+    """The schemas of messages, and of all that they hold, by their full names; `comments` are
+    those of the protos by the same names."""
     found: dict[str, Any] = {}
     waiting = list(messages)
     while waiting:
         message = waiting.pop()
         if message.full_name in found or message.full_name in _WELL_KNOWN:
             continue
-        found[message.full_name] = _schema(message)
+        found[message.full_name] = _schema(message, comments)
         waiting += [each.message_type for each in message.fields if each.message_type]
     return dict(sorted(found.items()))
 
 
-def _schema(message: Any) -> dict[str, Any]:
+def _schema(message: Any, comments: Mapping[str, str]) -> dict[str, Any]:
     schema: dict[str, Any] = {
         "type": "object",
-        "properties": {each.camelcase_name: _field(each) for each in message.fields},
+        "properties": {each.camelcase_name: _field(each, comments) for each in message.fields},
         "additionalProperties": False,
     }
-    choices = [
-        " or ".join(each.camelcase_name for each in oneof.fields) for oneof in message.oneofs
-    ]
-    if choices:
-        schema["description"] = "; ".join(f"At most one of {choice}" for choice in choices)
-    return schema
+    told = [comments.get(message.full_name, "")]
+    for oneof in message.oneofs:
+        names = " and ".join(each.camelcase_name for each in oneof.fields)
+        told.append(f"At most one of {names}.")
+    description = " ".join(filter(None, told))
+    return {"description": description, **schema} if description else schema
 
 
-def _field(field: Any) -> dict[str, Any]:
+def _field(field: Any, comments: Mapping[str, str]) -> dict[str, Any]:
     if field.message_type:
         schema = reference(field.message_type)
     elif field.enum_type:
         schema = {"type": "string", "enum": [value.name for value in field.enum_type.values]}
     else:
         schema = dict(_SCALARS[field.type])
-    return {"type": "array", "items": schema} if field.is_repeated else schema
+    if field.is_repeated:
+        schema = {"type": "array", "items": schema}
+    comment = comments.get(field.full_name)
+    return {"description": comment, **schema} if comment else schema
