@@ -1,4 +1,5 @@
-"""Clients of the Connect protocol that others have written: Node's, `buf curl`, and `curl`."""
+"""Clients of the Connect protocol that others have written: those for JavaScript, `buf curl`,
+and `curl`."""
 
 from __future__ import annotations
 
@@ -75,14 +76,15 @@ async def run(*command: str) -> tuple[int, str, str]:
     return process.returncode, output.decode(), complaint.decode()
 
 
-async def run_node(encoding: str, endpoint: str, directory: Path) -> None:
-    """Run all scenarios of the client for Node."""
+async def run_node(transport: str, encoding: str, endpoint: str, directory: Path) -> None:
+    """Run all scenarios with one transport of the client for JavaScript."""
     need_clients()
     descriptors = directory / "descriptors"
     write_descriptors(descriptors)
     script = str(SCRIPTS / "rpcs.mjs")
     status, output, complaint = await run(
-        str(BUILT / "node"), script, str(BUILT / "connect"), encoding, endpoint, str(descriptors)
+        *(str(BUILT / "node"), script, str(BUILT / "connect")),
+        *(transport, encoding, endpoint, str(descriptors)),
     )
     assert status == 0, complaint
     results = [json.loads(line) for line in output.splitlines()]
@@ -91,12 +93,13 @@ async def run_node(encoding: str, endpoint: str, directory: Path) -> None:
 
 
 @pytest.mark.parametrize("encoding", ["json", "proto"])
-async def test_the_client_for_node(
-    start: Start, encoding: str, tmp_path: Path, stage: Stage
+@pytest.mark.parametrize("transport", ["node", "web"])
+async def test_the_clients_for_node_and_for_pages(
+    start: Start, transport: str, encoding: str, tmp_path: Path, stage: Stage
 ) -> None:
     server = await start(registry)
 
-    await run_node(encoding, f"http://127.0.0.1:{server.http_port}", tmp_path)
+    await run_node(transport, encoding, f"http://127.0.0.1:{server.http_port}", tmp_path)
 
 
 async def test_the_client_for_node_calls_a_gateway_inside_an_application(
@@ -106,7 +109,7 @@ async def test_the_client_for_node_calls_a_gateway_inside_an_application(
     async with served(mounted) as session:
         async with session.get("/health") as response:
             endpoint = str(response.url.origin())
-        await run_node("proto", endpoint, tmp_path)
+        await run_node("node", "proto", endpoint, tmp_path)
 
 
 async def buf(server: Server, path: str, request: object) -> tuple[int, str, str]:

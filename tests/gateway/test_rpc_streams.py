@@ -7,6 +7,7 @@ import json
 
 import aiohttp
 import pytest
+from grpc_health.v1 import health_pb2
 
 from holdfast.v1 import event_service_pb2
 from tests.gateway.conftest import Start
@@ -172,6 +173,27 @@ async def test_a_stream_that_a_drain_cuts_in_the_middle_says_so_to_a_slow_reader
     error = told(json.loads(end[: end.rindex(b"}") + 1])["error"])
     assert (error.code, error.reason, error.retry_s) == ("unavailable", "COMMIT_UNKNOWN", 0.5)
     assert stage.is_reached("pour ended")
+
+
+async def test_health_is_watched_until_the_end(
+    start: Start, session: aiohttp.ClientSession, stage: Stage
+) -> None:
+    rpcs = Rpcs(session, await start(registry, token="secret"))
+    path = "/grpc.health.v1.Health/Watch"
+    token = {"authorization": "Bearer secret"}
+    call = asyncio.ensure_future(rpcs.result(invoke("wait", "x"), **token))
+    await stage.reached("x")
+    async with rpcs.stream(health_pb2.HealthCheckRequest(), path=path) as stream:
+        seen = [await stream.item(health_pb2.HealthCheckResponse)]
+        async with tasks(stop := asyncio.ensure_future(rpcs.server.stop())):
+            seen.append(await stream.item(health_pb2.HealthCheckResponse))
+            stage.let("x")
+            assert await call == "x"
+            assert (await stream.error()).reason == "SERVER_DRAINING"
+            await stop
+
+    serving = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
+    assert [each.status for each in seen] == list(serving)
 
 
 async def test_a_subscription_ends_with_the_drain(

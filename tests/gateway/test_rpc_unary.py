@@ -175,6 +175,7 @@ async def test_reads_are_got_in_every_way_of_spelling_them(
             encoding = query.get("encoding", "json")
             assert response.status == 200, await response.read()
             assert response.headers["content-type"] == f"application/{encoding}"
+            assert response.headers["cache-control"] == "no-store"
             found = decoded(encoding, await response.read(), pb.GetActorResponse)
             assert found.actor.key == ["a"]
 

@@ -1,7 +1,8 @@
-// What users of Connect's own client for Node do, done against a running gateway.
+// What users of Connect's own clients do, done against a running gateway.
 //
-//   node rpcs.mjs DIRECTORY ENCODING ENDPOINT DESCRIPTORS
+//   node rpcs.mjs DIRECTORY TRANSPORT ENCODING ENDPOINT DESCRIPTORS
 //
+// TRANSPORT is node, or web for what pages use: it is all made of fetch.
 // DIRECTORY is one that tools/setup_gateway.sh has made, DESCRIPTORS a file with the descriptors
 // of the protos. For each scenario there is a line of JSON: {"scenario": name, "error": null}.
 import assert from "node:assert/strict";
@@ -9,13 +10,14 @@ import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { pathToFileURL } from "node:url";
 
-const [directory, encoding, endpoint, descriptors] = process.argv.slice(2);
+const [directory, transport, encoding, endpoint, descriptors] = process.argv.slice(2);
 const { resolve } = createRequire(pathToFileURL(`${directory}/package.json`));
 const load = (name) => import(pathToFileURL(resolve(name)));
 const { createFileRegistry, fromBinary } = await load("@bufbuild/protobuf");
 const { FileDescriptorSetSchema } = await load("@bufbuild/protobuf/wkt");
 const { Code, ConnectError, createClient } = await load("@connectrpc/connect");
-const { compressionGzip, createConnectTransport } = await load("@connectrpc/connect-node");
+const { compressionGzip } = await load("@connectrpc/connect-node");
+const { createConnectTransport } = await load(`@connectrpc/connect-${transport}`);
 
 const registry = createFileRegistry(
   fromBinary(FileDescriptorSetSchema, readFileSync(descriptors)),

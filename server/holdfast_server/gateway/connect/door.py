@@ -133,6 +133,9 @@ class ConnectDoor:
             return self._refuse(exchange, told(error))
         body = messages.encode(encoding, message)
         headers = {**_trailers(call.trailing), "vary": "Origin, Accept-Encoding"}
+        if query is not None:
+            # What is read is what is durable at that moment.
+            headers["cache-control"] = "no-store"
         if coding.packs(len(body)):
             body, headers["content-encoding"] = messages.pack(body), coding.response
         return exchange.answer(body, asking.UNARY + encoding, headers=headers)
