@@ -16,6 +16,9 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from holdfast_server.gateway.connect.certificate import properties_of
 from holdfast_server.rpc.auth import by_certificate
 from holdfast_server.rpc.direct import DirectContext
+from tests.asgi_server import served
+from tests.gateway.rpc_actors import registry
+from tests.gateway.rpcs import ACTORS, encoded, invoke
 
 TLS = Path(__file__).resolve().parents[1] / "server" / "tls"
 
@@ -98,3 +101,21 @@ async def test_without_one_nobody_is_the_caller() -> None:
     async with over_tls(None) as properties:
         assert properties == {}
     assert properties_of(None) == {}
+
+
+async def test_inside_an_application_a_key_has_no_owner_where_certificates_name_them(
+    tmp_path: Path,
+) -> None:
+    files = {name: str(TLS / file) for name, file in (
+        ("tls_cert", "server.pem"), ("tls_key", "server.key"), ("tls_client_ca", "ca.pem"),
+    )}  # fmt: skip
+    mounted = registry.asgi(data=str(tmp_path), grpc="off", admin="off", **files)
+    statuses = []
+    async with served(mounted) as session:
+        for message in (invoke("add"), invoke("add", idempotency_key="k")):
+            body, headers = encoded("json", message), {"content-type": "application/json"}
+            url = f"{ACTORS}/InvokeAction"
+            async with session.post(url, data=body, headers=headers) as response:
+                statuses.append(response.status)
+
+    assert statuses == [200, 401]

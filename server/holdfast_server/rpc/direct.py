@@ -9,11 +9,11 @@ from typing import Any, Final, NamedTuple, NoReturn
 
 import grpc
 
+from holdfast_server.runtime.procedures import Metadata
+
 # What gRPC calls the names in a certificate.
 COMMON_NAME: Final = "x509_common_name"
 ALTERNATIVE_NAME: Final = "x509_subject_alternative_name"
-
-Metadata = tuple[tuple[str, str | bytes], ...]
 
 
 class Aborted(Exception):

@@ -15,7 +15,8 @@ from typing import Any, Final, NoReturn
 import grpc
 import grpc.aio
 
-from holdfast_server.rpc.direct import Aborted, DirectContext, Metadata
+from holdfast_server.rpc.direct import Aborted, DirectContext
+from holdfast_server.runtime.procedures import Metadata
 from holdfast_server.testing.duplex import Pipe, SessionFaults
 from holdfast_server.testing.wire import Server, Wire
 
