@@ -26,7 +26,7 @@ from tests.gateway.browser import Browser
 from tests.gateway.conftest import Start
 from tests.gateway.rpc_actors import registry
 from tests.seeds import SEED_VARIABLE, seed_of
-from tests.server_process import BIN, ROOT
+from tests.server_process import BIN
 
 TOML = Path(__file__).with_name("schemathesis.toml")
 PARTS = (
@@ -135,14 +135,14 @@ async def test_another_method_than_those_is_not_allowed(
     assert answer.headers["allow"] == allowed
 
 
-async def run_schemathesis(start: Start, seed: int, *options: str) -> None:
-    """Call a server as its document says, and otherwise."""
+async def run_schemathesis(start: Start, seed: int, directory: Path, *options: str) -> None:
+    """Call a server as its document says, and otherwise; it leaves files in a directory."""
     server = await start(registry, token="secret")
     process = await asyncio.create_subprocess_exec(
         *(str(BIN / "schemathesis"), "--config-file", str(TOML), "run", "--no-color"),
         *("--seed", str(seed), *options),
         f"http://127.0.0.1:{server.http_port}/openapi.json",
-        cwd=ROOT,
+        cwd=directory,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )
@@ -151,12 +151,14 @@ async def run_schemathesis(start: Start, seed: int, *options: str) -> None:
     assert b" passed" in output
 
 
-async def test_the_gateway_does_what_it_says(start: Start, pytestconfig: pytest.Config) -> None:
+async def test_the_gateway_does_what_it_says(
+    start: Start, tmp_path: Path, pytestconfig: pytest.Config
+) -> None:
     """A part of it in each run, and all in runs with seeds that follow each other."""
     seed = seed_of(pytestconfig)
     part = PARTS[seed % len(PARTS)]
     options = ("--phases", "fuzzing", "--max-examples", "3", "--include-path-regex", part)
-    await run_schemathesis(start, seed, *options)
+    await run_schemathesis(start, seed, tmp_path, *options)
 
 
 async def test_every_path_is_in_one_part(document: dict[str, Any]) -> None:
@@ -167,6 +169,6 @@ async def test_every_path_is_in_one_part(document: dict[str, Any]) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 async def test_the_gateway_does_what_it_says_whatever_is_sent(
-    start: Start, pytestconfig: pytest.Config
+    start: Start, tmp_path: Path, pytestconfig: pytest.Config
 ) -> None:
-    await run_schemathesis(start, seed_of(pytestconfig), "--max-examples", "60")
+    await run_schemathesis(start, seed_of(pytestconfig), tmp_path, "--max-examples", "60")
