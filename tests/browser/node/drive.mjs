@@ -21,7 +21,9 @@ const [directory, executablePath] = process.argv.slice(2);
 const { chromium } = createRequire(resolve(directory, "package.json"))("playwright-core");
 // The sandbox of Chromium does not run as root, as whom containers do.
 const args = process.getuid() === 0 ? ["--no-sandbox"] : [];
-const browser = await chromium.launch({ executablePath, args: [...args, "--disable-dev-shm-usage"] });
+// Hosts of strangers, all on this machine.
+args.push("--disable-dev-shm-usage", "--host-resolver-rules=MAP *.example 127.0.0.1");
+const browser = await chromium.launch({ executablePath, args });
 
 const lines = createInterface({ input: process.stdin })[Symbol.asyncIterator]();
 const print = (line) => process.stdout.write(`${JSON.stringify(line)}\n`);
@@ -46,6 +48,9 @@ class Stage {
   async page(url, context = undefined) {
     const page = await (context ?? (await this.user())).newPage();
     page.on("console", (message) => this.said.push(`${message.type()}: ${message.text()}`));
+    page.on("response", (answer) => {
+      if (!answer.ok()) this.said.push(`${answer.status()}: ${answer.url()}`);
+    });
     page.on("pageerror", (error) => {
       this.said.push(`uncaught: ${error.stack ?? error}`);
       this.broken ??= error;
