@@ -25,7 +25,8 @@ def take(chromium: Chromium, name: str, images: Path = IMAGES) -> Path:
     """The picture of an example, in a folder."""
     path = images / f"{name}.png"
     with tempfile.TemporaryDirectory() as data, Example(name, Path(data)) as example:
-        chromium.run(f"{name}.mjs", "picture", {"url": example.url, "path": str(path)})
+        given = {"url": example.url, "path": str(path)}
+        chromium.run(f"{name}.mjs", "picture", given, kill=example.kill, start=example.start)
     return path
 
 

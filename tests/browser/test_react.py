@@ -23,6 +23,7 @@ SCENARIOS = (
     "values",
     "overHttp",
     "rawFetchAndWebSocket",
+    "greeting",
 )
 SHORT = (VERSIONS[0], VERSIONS[-1])
 # What docs/gateway.md tells the pages of 2.3.19 to do, so that their requests are not streamed.

@@ -180,3 +180,44 @@ export async function otherOrigin(stage) {
   assert.deepEqual(told.slice(0, 2), [200, 3]);
   assert.equal(typeof told[2], "string");
 }
+
+// Where HTTP/2 is spoken, actions over HTTP, connections and raw requests all work.
+export async function overHttp2(stage) {
+  const { url, script } = stage.given;
+  const user = await stage.user({ ignoreHTTPSErrors: true });
+  const page = await stage.page(`${url}/?encoding=bare`, user);
+  assert.equal(await page.evaluate(() => performance.getEntriesByType("navigation")[0].nextHopProtocol), "h2");
+  await page.addScriptTag({ path: script, type: "module" });
+  await page.waitForFunction(() => window.client);
+  const told = await page.evaluate(async () => {
+    const counter = window.client.counter.getOrCreate(["h2"]);
+    const first = await counter.increment(2);
+    const connection = counter.connect();
+    const second = await connection.increment(3);
+    await connection.dispose();
+    const mirrored = await counter.fetch("mirror", { method: "POST", body: "whole" });
+    return [first, second, await mirrored.text()];
+  });
+  assert.deepEqual(told, [2, 5, "whole"]);
+}
+
+// What an actor sends to whoever connects arrives where a listener was there from the start; what
+// it broadcasts at that moment goes to those who had subscribed before.
+export async function greeting(stage) {
+  const page = await opened(stage, null, []);
+  const heard = await page.evaluate(async (key) => {
+    const connect = (name) => {
+      const connection = window.client.room.getOrCreate([key], { params: { name } }).connect();
+      const [hello, came] = ["hello", "came"].map((event) => window.listen(connection, event));
+      return { connection, hello, came };
+    };
+    const ada = connect("ada");
+    await ada.connection.lines();
+    const grace = connect("grace");
+    await grace.connection.lines();
+    while (!ada.came.length) await new Promise((done) => setTimeout(done, 10));
+    await Promise.all([ada, grace].map(({ connection }) => connection.dispose()));
+    return { ada: [ada.hello, ada.came], grace: [grace.hello, grace.came] };
+  }, `${stage.given.key} room`);
+  assert.deepEqual(heard, { ada: [[["ada"]], [["grace"]]], grace: [[["grace"]], []] });
+}

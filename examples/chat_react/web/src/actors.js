@@ -7,7 +7,7 @@ export const { useActor } = createRivetKit({
 
 // A colour for each name, always the same.
 export function colourOf(name) {
-  let sum = 0;
-  for (const letter of name) sum = (sum * 31 + letter.codePointAt(0)) % 360;
+  let sum = 7;
+  for (const letter of name) sum = (sum * 137 + letter.codePointAt(0) * 29) % 360;
   return `hsl(${sum} 55% 48%)`;
 }
