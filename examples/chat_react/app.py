@@ -155,7 +155,7 @@ class Lobby(Actor[Rooms]):
     @action
     async def spoken(self, c: Context[Rooms], room: str, number: int) -> None:
         """A room tells of its message."""
-        if c.state.messages.get(room, ROOMS_MAX) < number:
+        if room in c.state.messages and c.state.messages[room] < number:
             c.state.messages[room] = number
             c.broadcast("rooms", c.state.messages)
 
