@@ -23,6 +23,7 @@ BUILT: Final = ROOT / "build" / "browser"
 CLIENTS: Final = ROOT / "build" / "gateway"
 HERE: Final = Path(__file__).resolve().parent
 NODE: Final = HERE / "node"
+PAGES: Final = HERE / "pages"
 
 
 def need_browser() -> None:
@@ -96,15 +97,13 @@ class Chromium:
         self._process.stdout.close()
 
 
-def bundle(script: str, packages: Path, client: Path | None = None) -> Path:
-    """The folder of a page: `pages/SCRIPT` with what it imports of `packages`, and with the
+def bundle(entry: Path, packages: Path, client: Path | None = None) -> Path:
+    """The folder of a page: its one script with what it imports of `packages`, and with the
     RivetKit client of a folder. It is made anew when one of them has changed.
     """
-    entry = HERE / "pages" / script
-    sources = [*sorted((HERE / "pages").iterdir()), NODE / "bundle.mjs", BUILT / "stamp"]
-    sources += [packages / "package-lock.json"]
+    sources = [entry, NODE / "bundle.mjs", BUILT / "stamp", packages / "package-lock.json"]
     sources += [client / "package-lock.json"] if client else []
-    found = hashlib.sha256(f"{script} {packages} {client}".encode())
+    found = hashlib.sha256(f"{packages} {client}".encode())
     for path in sources:
         found.update(path.read_bytes())
     page = BUILT / "pages" / found.hexdigest()[:16]

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.browser.chromium import BUILT, CLIENTS, Chromium, bundle
+from tests.browser.chromium import BUILT, CLIENTS, PAGES, Chromium, bundle
 from tests.browser.conftest import Pages
 from tests.browser.server import Server
+from tests.docs.blocks import blocks
 from tests.gateway.clients import VERSIONS, need_clients
 
 SCRIPT = "react.mjs"
@@ -26,16 +27,8 @@ SCENARIOS = (
     "greeting",
 )
 SHORT = (VERSIONS[0], VERSIONS[-1])
-# What docs/gateway.md tells the pages of 2.3.19 to do, so that their requests are not streamed.
-WHOLE = """
-(() => {
-  const send = window.fetch;
-  window.fetch = async (url, options) => {
-    if (!(options?.body instanceof ReadableStream)) return send(url, options);
-    return send(url, { ...options, body: await new Response(options.body).blob() });
-  };
-})()
-"""
+# What the guide tells the pages of 2.3.19 to do, so that their requests are not streamed.
+WHOLE = next(block.text for block in blocks("docs/gateway.md") if block.info == "js")
 
 
 every_version = pytest.mark.parametrize(
@@ -51,7 +44,7 @@ def page_of(version: str) -> Path:
     """The page with a version of the client."""
     need_clients()
     hooks = "2.3.11" if version.startswith("2.3") else "2.1.5"
-    return bundle("react.jsx", BUILT / "react" / hooks, CLIENTS / version)
+    return bundle(PAGES / "react.jsx", BUILT / "react" / hooks, CLIENTS / version)
 
 
 @every_version
@@ -80,3 +73,12 @@ def test_a_front_end_of_another_origin(
         "key": f"{version} {host}",
     }
     chromium.run(SCRIPT, "otherOrigin", given)
+
+
+def test_the_page_of_the_guide(chromium: Chromium, server: Server, tmp_path: Path) -> None:
+    text = next(block.text for block in blocks("docs/gateway.md") if block.info == "jsx")
+    assert "http://127.0.0.1:6420" in text
+    entry = tmp_path / "guide.jsx"
+    entry.write_text(text.replace("http://127.0.0.1:6420", server.url))
+    page = bundle(entry, BUILT / "react" / "2.3.11")
+    chromium.run(SCRIPT, "guide", {"page": server.page(page)})

@@ -144,7 +144,7 @@ export async function overHttp(stage) {
     const failed = await call();
     assert.match(failed, /Failed to fetch/);
     assert.match(stage.said.join(), /ERR_(H2_OR_QUIC_REQUIRED|ALPN_NEGOTIATION_FAILED)/);
-    await page.evaluate(stage.given.streams);
+    await page.addScriptTag({ content: stage.given.streams });
   }
   assert.equal(await call(), 2);
 }
@@ -220,4 +220,12 @@ export async function greeting(stage) {
     return { ada: [ada.hello, ada.came], grace: [grace.hello, grace.came] };
   }, `${stage.given.key} room`);
   assert.deepEqual(heard, { ada: [[["ada"]], [["grace"]]], grace: [[["grace"]], []] });
+}
+
+// The page that the guide shows.
+export async function guide(stage) {
+  const page = await stage.page(stage.given.page);
+  await page.getByText("connected: ?").click();
+  await page.getByText("connected: 1").click();
+  await page.getByText("connected: 2").waitFor();
 }
