@@ -1,6 +1,6 @@
 # The commands of this repository; `make test` is what a change must pass.
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-conformance setup-gateway run gen lint test test-all soak bench
+.PHONY: help setup setup-conformance setup-gateway setup-browser run gen lint test test-all soak bench
 
 # A uv that is missing is installed beside .venv, since `uv sync` removes what is not locked.
 UV_VENV := build/uv
@@ -21,14 +21,17 @@ setup-conformance: setup ## build the runners of tests/conformance, in Node and 
 setup-gateway: setup ## install the clients that tests/gateway runs, into build/
 	@sh tools/setup_gateway.sh
 
+setup-browser: setup-gateway ## install the browser that tests/browser drives, and build its pages
+	@sh tools/setup_browser.sh
+
 # Not through `uv run`: a Ctrl-C must reach tools/run.py once.
 run: setup ## serve the chat example, talk to it, and leave the server running
 	@.venv/bin/python -m tools.run
 
-test: setup setup-conformance setup-gateway ## lint, then every test that is not slow, with the time of each stage
+test: setup setup-conformance setup-browser ## lint, then every test that is not slow, with the time of each stage
 	@$(RUN) python -m tools.test
 
-test-all: setup setup-conformance setup-gateway ## the same with the slow tests
+test-all: setup setup-conformance setup-browser ## the same with the slow tests
 	@$(RUN) python -m tools.test --all
 
 soak: export HOLDFAST_SOAK_COUNT ?= 100

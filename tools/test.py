@@ -59,6 +59,7 @@ STAGES: Final = (
     REST,
     Stage("server", 60, "a real server and a real client", ("server",), 2, 2),
     Stage("gateway", 120, "clients that speak HTTP and WebSocket", ("gateway",), 2),
+    Stage("browser", 60, "pages in a real browser", ("browser",), 2),
     Stage(
         "docs",
         90,

@@ -19,7 +19,8 @@ PAGES = sorted(
 )
 # Where the pages' gateway is.
 GATEWAY = "127.0.0.1:6420"
-INFOS = {"python", "python client", "sh", "text", "toml", "json", "proto"}
+# Those of pages in a browser, `js` and `jsx`, are run by tests/browser.
+INFOS = {"python", "python client", "sh", "text", "toml", "json", "proto", "js", "jsx"}
 
 
 @pytest.mark.parametrize("page", PAGES)
