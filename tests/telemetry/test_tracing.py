@@ -15,6 +15,8 @@ from holdfast_server.core.ids import Address, scope_of
 from holdfast_server.store.faults import FaultyStore
 from holdfast_server.store.memory import MemoryStore
 from holdfast_server.telemetry import names
+from tests.server.session import call, end_of, opened
+from tests.server.wire import target
 from tests.telemetry.actors import Relay, Worker, registry
 from tests.telemetry.collector import Collector
 from tests.telemetry.conftest import SPAN_ID, TRACE_ID, Start, caller
@@ -268,10 +270,12 @@ async def test_a_fire_begins_a_trace_that_is_linked_to_the_turn_that_set_it(
 async def test_a_deadline_and_a_lost_caller_are_told_apart(
     collector: Collector, start: Start
 ) -> None:
-    _, client = await start()
+    server, client = await start()
     Relay.gate = asyncio.Event()
-    with pytest.raises(ActorError):
-        await client.get_or_create(Relay, ["a"]).with_options(timeout=0.3).hold()
+    # One that sends its deadline and does not leave at it.
+    async with opened(server) as session:
+        session.send(call(1, target("relay", "a"), "hold", timeout_ms=300))
+        assert end_of(await session.answer(1)).reason == "DEADLINE_EXCEEDED"
     (late,) = await asyncio.to_thread(collector.wait_for, INVOKE)
     assert late.attributes[names.RPC_RESPONSE_STATUS_CODE] == "DEADLINE_EXCEEDED"
     assert late.error == ""
