@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -32,6 +32,7 @@ from holdfast.v1 import (
     session_service_pb2_grpc,
 )
 from holdfast_server.core.limits import Limits
+from holdfast_server.core.tally import Sample
 from holdfast_server.core.tokens import Tokens
 from holdfast_server.rpc import health
 from holdfast_server.rpc.actor_service import ActorService
@@ -115,7 +116,7 @@ class Listener:
         self._size = max(message, _FRAME_BYTES)
         self._servers: list[grpc.aio.Server] = []
         self._loop = node.loop
-        self.calls = Calls(node.loop)
+        self.calls = Calls(node.loop, node.stopwatch)
         self.health = health.Health(SERVICES, limits.health_watches_max)
         converter = self._converter(node, limits, namespaces)
         self._actors = ActorService(node, converter, limits, self.calls)
@@ -140,6 +141,17 @@ class Listener:
     def message_bytes_max(self) -> int:
         """The size of a message; gRPC itself refuses a larger one."""
         return self._size
+
+    def samples(self) -> Iterator[Sample]:
+        """What a scrape is told of it."""
+        for name, tally in self.calls.rpcs.items():
+            yield Sample("holdfast_rpc_duration_seconds", tally.durations.copy(), (name,))
+            for status, count in tally.errors.items():
+                yield Sample("holdfast_rpc_errors_total", count, (name, status))
+        yield Sample("holdfast_rpcs_in_progress", len(self.calls))
+        yield Sample("holdfast_serving", int(not self.health.reason))
+        yield Sample("holdfast_sessions", self.sessions.open)
+        yield Sample("holdfast_session_unsent_bytes", self.sessions.unsent_bytes)
 
     def register(self, server: grpc.aio.Server) -> None:
         """Add the public services to a server."""

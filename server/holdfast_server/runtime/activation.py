@@ -256,9 +256,10 @@ class Activation:
             raise HoldfastError(errors.ACTOR_OVERLOADED) from None
 
     async def _wait(self, turn: Turn) -> None:
-        loop = self.node.loop
-        admitted, since = loop.create_future(), loop.time()
+        loop, tally, stopwatch = self.node.loop, self.node.tally, self.node.stopwatch
+        admitted, since = loop.create_future(), stopwatch()
         turn.admitted = admitted
+        tally.mailbox_waiting += 1
         try:
             async with Expiring(turn.deadline):
                 await admitted
@@ -268,8 +269,12 @@ class Activation:
             else:
                 self._admit(self.mailbox.withdraw(turn))
             raise
+        finally:
+            tally.mailbox_waiting -= 1
+            waited_s = stopwatch() - since
+            tally.mailbox_waits.take(waited_s)
         if turn.span is not None:
-            self.node.observer.turn_admitted(turn, loop.time() - since)
+            self.node.observer.turn_admitted(turn, waited_s)
 
     @staticmethod
     def _admit(admitted: list[Turn]) -> None:
