@@ -34,7 +34,7 @@ HTTP: Final = HostPort("127.0.0.1", 6420)
 METRICS: Final = HostPort("127.0.0.1", 6431)
 # Read by the command line client, so that a server need not know them.
 _CLIENT_VARIABLES: Final = frozenset(
-    PREFIX + name for name in ("SERVER", "NAMESPACE", "TLS", "CA", "CERT", "KEY")
+    PREFIX + name for name in ("SERVER", "ADMIN_SERVER", "NAMESPACE", "TLS", "CA", "CERT", "KEY")
 )
 
 

@@ -117,13 +117,7 @@ class Server:
                 await self._open_gateway(addresses.http)
                 undo.push_async_callback(self._close_gateway)
             if self._store is None:
-                self._store = RocksStore(
-                    config.data,
-                    block_cache_bytes=limits.block_cache_bytes_max,
-                    write_buffer_bytes=limits.write_buffer_bytes_max,
-                    open_files_max=limits.open_files_max,
-                    wal_bytes_max=limits.wal_bytes_max,
-                )
+                self._store = self._open_store()
             undo.callback(self._store.close)
             self.node = Node(
                 store=self._store,
@@ -163,6 +157,16 @@ class Server:
             if self._signals is not None:
                 self._signals.start()
             undo.pop_all()
+
+    def _open_store(self) -> Store:
+        limits = self.config.limits
+        return RocksStore(
+            self.config.data,
+            block_cache_bytes=limits.block_cache_bytes_max,
+            write_buffer_bytes=limits.write_buffer_bytes_max,
+            open_files_max=limits.open_files_max,
+            wal_bytes_max=limits.wal_bytes_max,
+        )
 
     async def stop(self) -> None:
         """Drain: NOT_SERVING, refuse new calls, finish or cut running ones, sync, close,

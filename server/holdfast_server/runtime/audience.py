@@ -399,6 +399,9 @@ class Audiences:
         audience.add(subscriber)
         return subscriber
 
+    def find(self, actor_id: bytes) -> Audience | None:
+        return self._by_actor.get(actor_id)
+
     def forget(self, audience: Audience) -> None:
         """Nobody listens to this actor any more."""
         if self._by_actor.get(audience.actor_id) is audience:

@@ -265,6 +265,10 @@ class Links:
         links = self._by_actor.get(actor_id)
         return sum(1 for link in links.values() if link.peer is not None) if links else 0
 
+    def count(self, actor_id: bytes) -> int:
+        """How many connections of an actor are known here."""
+        return len(self._by_actor.get(actor_id, ()))
+
     def acknowledged(self, connection_id: bytes) -> int:
         link = self._by_id.get(connection_id)
         return 0 if link is None else link.acknowledged

@@ -68,16 +68,16 @@ class NodeTally:
 
     def failed(self, error: BaseException, seconds: float, calls: CallTally | None) -> None:
         """A call failed after so long; `calls` is that of its action, if that was found."""
-        why = reason_of(error)
+        why = reason_of(error).reason
         self.errors[why] = self.errors.get(why, 0) + 1
         if calls is not None:
             calls.failed(why, seconds)
 
 
-def reason_of(error: BaseException) -> str:
+def reason_of(error: BaseException) -> errors.Reason:
     """The reason of the catalogue that a failure is counted under."""
     if isinstance(error, HoldfastError):
-        return error.reason.reason
+        return error.reason
     if isinstance(error, asyncio.CancelledError | GeneratorExit):
-        return errors.CANCELLED.reason
-    return errors.INTERNAL_ERROR.reason
+        return errors.CANCELLED
+    return errors.INTERNAL_ERROR
