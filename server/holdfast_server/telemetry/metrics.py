@@ -66,14 +66,14 @@ _ALL: Final = (
     Metric(
         "holdfast_rpc_duration_seconds",
         Kind.SECONDS,
-        "gRPC calls by their method, also those that failed; streams until their end. Calls "
+        "RPCs over gRPC or Connect by method, also those that failed; streams until their end. Calls "
         "over a session are counted by their action only.",
         ("method",),
     ),
     Metric(
         "holdfast_rpc_errors_total",
         Kind.COUNTER,
-        "gRPC calls that failed, by method and status.",
+        "RPCs that failed, by method and status.",
         ("method", "status"),
     ),
     Metric("holdfast_rpcs_in_progress", Kind.GAUGE, "gRPC calls, calls of sessions, requests."),
