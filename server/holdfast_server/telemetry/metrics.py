@@ -66,8 +66,8 @@ _ALL: Final = (
     Metric(
         "holdfast_rpc_duration_seconds",
         Kind.SECONDS,
-        "RPCs over gRPC or Connect by method, also those that failed; streams until their end. Calls "
-        "over a session are counted by their action only.",
+        "RPCs over gRPC or Connect by method, also those that failed; streams until their end. "
+        "Calls over a session are counted by their action only.",
         ("method",),
     ),
     Metric(
