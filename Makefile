@@ -48,9 +48,10 @@ lint: ## linters, type checker, import rules, protos
 	$(RUN) buf format --diff --exit-code
 	$(RUN) python -m tools.gen_protos --check
 
-gen: ## regenerate the Python code of the protos, and docs/configuration.md
+gen: ## regenerate the Python code of the protos, docs/configuration.md and docs/metrics.md
 	$(RUN) python -m tools.gen_protos
 	$(RUN) python -m tools.gen_configuration
+	$(RUN) python -m tools.gen_metrics
 
 bench: setup ## measure, and write docs/performance.md; takes minutes, and wants the machine for itself
 	GRPC_VERBOSITY=ERROR $(RUN) python -m bench

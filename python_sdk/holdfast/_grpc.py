@@ -31,6 +31,7 @@ from holdfast.errors import ActorError, HoldfastError
 from holdfast.tls import TlsConfig
 from holdfast.v1 import actor_pb2, actor_service_pb2, event_service_pb2, kv_service_pb2
 from holdfast.v1.actor_service_pb2_grpc import ActorServiceStub
+from holdfast.v1.admin_service_pb2_grpc import AdminServiceStub
 from holdfast.v1.dead_letter_service_pb2_grpc import DeadLetterServiceStub
 from holdfast.v1.event_service_pb2_grpc import EventServiceStub
 from holdfast.v1.kv_service_pb2_grpc import KvServiceStub
@@ -88,6 +89,7 @@ class GrpcTransport:
         self._events: Any = EventServiceStub(channel)
         self._letters: Any = DeadLetterServiceStub(channel)
         self._schedules: Any = ScheduleServiceStub(channel)
+        self._admin: Any = AdminServiceStub(channel)
 
     async def invoke(self, call: Call) -> Reply:
         """Run an action and return its result."""
@@ -274,6 +276,10 @@ class GrpcTransport:
             numbered.client_sequence.CopyFrom(key["client_sequence"])
             return await self._unary(getattr(self._schedules, method), numbered, timeout)
 
+    async def admin(self, method: str, request: Message, timeout: float | None) -> Any:
+        """The answer of a method of AdminService, from a client of the admin port."""
+        return await self._unary(getattr(self._admin, method), request, timeout)
+
     async def health(self, service: str, timeout: float | None) -> tuple[bool, str]:
         """Whether the server serves, and why not, by grpc.health.v1; one try."""
         # The two messages are one field each; the package that has them is the server's.
@@ -307,7 +313,7 @@ class GrpcTransport:
         # Whatever still refers to a closed client must not keep its channel: gRPC's thread
         # would go on, which a fork does not survive.
         self._channel = self._actors = self._kv = self._events = _CLOSED
-        self._letters = self._schedules = _CLOSED
+        self._letters = self._schedules = self._admin = _CLOSED
 
     @property
     def can_wait(self) -> bool:

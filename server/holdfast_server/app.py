@@ -53,6 +53,10 @@ def announce(server: Server, _: Shutdown) -> None:
         http = config.http_address._replace(port=server.http_port)
         what = "HTTP, WebSocket, Connect, RivetKit's clients"
         print(f"Gateway on {scheme}://{http}: {what}", flush=True)
+    if server.metrics_port and config.metrics_address is not None:
+        scheme = "https" if config.tls_cert else "http"
+        metrics = config.metrics_address._replace(port=server.metrics_port)
+        print(f"Metrics on {scheme}://{metrics}/metrics, probes beside them", flush=True)
 
 
 async def run(

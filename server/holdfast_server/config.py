@@ -31,9 +31,10 @@ AUTO: Final = "auto"
 OFF: Final = "off"
 ADMIN: Final = HostPort("127.0.0.1", 6432)
 HTTP: Final = HostPort("127.0.0.1", 6420)
+METRICS: Final = HostPort("127.0.0.1", 6431)
 # Read by the command line client, so that a server need not know them.
 _CLIENT_VARIABLES: Final = frozenset(
-    PREFIX + name for name in ("SERVER", "NAMESPACE", "TLS", "CA", "CERT", "KEY")
+    PREFIX + name for name in ("SERVER", "ADMIN_SERVER", "NAMESPACE", "TLS", "CA", "CERT", "KEY")
 )
 
 
@@ -87,6 +88,10 @@ class Config:
     # HOST:PORT of the HTTP and WebSocket gateway. "auto" is 127.0.0.1:6420, or any free port
     # when `grpc` asks for one; if that is taken, the server does without. "off" is none.
     http: str = field(default=AUTO, metadata={"rule": _check_optional_address})
+    # HOST:PORT of the HTTP server for operators: /metrics, /healthz and /readyz. "auto" is
+    # 127.0.0.1:6431, or any free port when `grpc` asks for one; if that is taken, the server
+    # does without. "off" is none.
+    metrics: str = field(default=AUTO, metadata={"rule": _check_optional_address})
     # Origins of web pages that may use the gateway, like https://app.example.com, separated
     # by commas; "*" is any. Without a token, pages of this machine may too.
     cors_origins: frozenset[str] = field(default=frozenset(), metadata={"rule": _check_origins})
@@ -145,25 +150,26 @@ class Config:
     @property
     def admin_address(self) -> HostPort | None:
         """Where the admin server listens; None when it is off."""
-        if self.admin == OFF:
-            return None
-        if self.admin != AUTO:
-            return parse_address(self.admin)
-        return HostPort(ADMIN.host, 0) if self._any_port else ADMIN
+        return self._optional(self.admin, ADMIN)
 
     @property
     def http_address(self) -> HostPort | None:
         """Where the gateway listens; None when it is off."""
-        if self.http == OFF:
-            return None
-        if self.http != AUTO:
-            return parse_address(self.http)
-        return HostPort(HTTP.host, 0) if self._any_port else HTTP
+        return self._optional(self.http, HTTP)
 
     @property
-    def _any_port(self) -> bool:
-        """Whether servers that were given no port take any."""
-        return self.grpc_address is not None and not self.grpc_address.port
+    def metrics_address(self) -> HostPort | None:
+        """Where metrics and probes are; None when they are off."""
+        return self._optional(self.metrics, METRICS)
+
+    def _optional(self, text: str, default: HostPort) -> HostPort | None:
+        if text == OFF:
+            return None
+        if text != AUTO:
+            return parse_address(text)
+        # Servers that were given no port take any, where that of gRPC does.
+        anywhere = self.grpc_address is not None and not self.grpc_address.port
+        return HostPort(default.host, 0) if anywhere else default
 
     def _check_addresses(self) -> None:
         if self.grpc == self.http == OFF:
@@ -172,6 +178,7 @@ class Config:
             "grpc": self.grpc_address,
             "admin": self.admin_address,
             "http": self.http_address,
+            "metrics": self.metrics_address,
         }
         for first, second in itertools.combinations(addresses, 2):
             shared = addresses[second]

@@ -18,21 +18,26 @@ from holdfast.registry import Registry
 from holdfast_server.addresses import HostPort, bind, why_not_free
 from holdfast_server.config import AUTO, SETTINGS, Config
 from holdfast_server.core.origins import Origins
+from holdfast_server.core.tally import Sample
 from holdfast_server.gateway.desk import Desk
 from holdfast_server.gateway.gateway import Gateway
 from holdfast_server.gateway.guard import Guard
+from holdfast_server.gateway.operations import OperationsPort
 from holdfast_server.process.failures import StartError
+from holdfast_server.process.loop_lag import LoopLag
 from holdfast_server.process.security import Security
 from holdfast_server.process.system import SystemClock, SystemThreads
 from holdfast_server.process.watchdog import Watchdog
 from holdfast_server.rpc.interceptors.tracing import TracingInterceptor
 from holdfast_server.rpc.listener import Access, BindError, Listener
 from holdfast_server.runtime.environment import Environment
+from holdfast_server.runtime.figures import samples_of as node_samples
 from holdfast_server.runtime.node import Node
-from holdfast_server.runtime.runners.local import LocalRunner
+from holdfast_server.runtime.runners.local import LocalRunner, current_fields
 from holdfast_server.store.api import Store
 from holdfast_server.store.rocks import RocksStore
 from holdfast_server.telemetry.observer import SILENT, Observer
+from holdfast_server.telemetry.signals import Signals, open_signals
 from holdfast_server.telemetry.tracing import open_tracing
 
 if TYPE_CHECKING:
@@ -47,6 +52,7 @@ class _Addresses(NamedTuple):
     grpc: HostPort | None
     admin: HostPort | None
     http: HostPort | None
+    metrics: HostPort | None
 
 
 class Server:
@@ -79,8 +85,12 @@ class Server:
         self.admin_port = 0
         # 0 while there is no gateway.
         self.http_port = 0
+        # 0 while there is no server for operators.
+        self.metrics_port = 0
         self.gateway: Gateway | None = None
+        self._operations: OperationsPort | None = None
         self.tracing: Tracing | None = None
+        self._signals: Signals | None = None
         self._stopping: asyncio.Task[None] | None = None
         self._renewing: asyncio.Task[None] | None = None
 
@@ -96,6 +106,9 @@ class Server:
             addresses = self._addresses() if self._listens else None
             if self._observer is None:
                 self.tracing = open_tracing(os.environ, keys=config.trace_keys)
+                self._signals = open_signals(
+                    os.environ, samples=self.samples, context=current_fields
+                )
             undo.push_async_callback(self._close_tracing)
             self._threads = SystemThreads(limits.action_threads_max)
             undo.callback(self._threads.close)
@@ -104,13 +117,7 @@ class Server:
                 await self._open_gateway(addresses.http)
                 undo.push_async_callback(self._close_gateway)
             if self._store is None:
-                self._store = RocksStore(
-                    config.data,
-                    block_cache_bytes=limits.block_cache_bytes_max,
-                    write_buffer_bytes=limits.write_buffer_bytes_max,
-                    open_files_max=limits.open_files_max,
-                    wal_bytes_max=limits.wal_bytes_max,
-                )
+                self._store = self._open_store()
             undo.callback(self._store.close)
             self.node = Node(
                 store=self._store,
@@ -138,11 +145,28 @@ class Server:
             undo.push_async_callback(self.listener.stop)
             self.node.start(LocalRunner(self._registry.types, self.node))
             self._watchdog = Watchdog(limits.loop_block_warn_s)
+            self._loop_lag = LoopLag(self.node.stopwatch)
             if addresses is not None:
                 await self._listen(addresses)
                 self._start_gateway()
+                if addresses.metrics is not None:
+                    await self._open_operations(addresses.metrics)
+                    undo.push_async_callback(self._close_operations)
                 self._watchdog.start()
+                self._loop_lag.start()
+            if self._signals is not None:
+                self._signals.start()
             undo.pop_all()
+
+    def _open_store(self) -> Store:
+        limits = self.config.limits
+        return RocksStore(
+            self.config.data,
+            block_cache_bytes=limits.block_cache_bytes_max,
+            write_buffer_bytes=limits.write_buffer_bytes_max,
+            open_files_max=limits.open_files_max,
+            wal_bytes_max=limits.wal_bytes_max,
+        )
 
     async def stop(self) -> None:
         """Drain: NOT_SERVING, refuse new calls, finish or cut running ones, sync, close,
@@ -168,11 +192,13 @@ class Server:
             ending.cancel()
         await listener.stop()
         self._watchdog.stop()
+        self._loop_lag.stop()
         assert self._store is not None
         try:
             self._store.close()
         finally:
             self._threads.close()
+            await self._close_operations()
             # The last to go, so that whoever comes is told to wait.
             await self._close_gateway()
             await self._close_tracing()
@@ -181,14 +207,16 @@ class Server:
         """Read the tokens and the TLS files again; what is wrong is logged and changes
         nothing."""
         self.security.reload()
-        if self.gateway is not None and self.security.tls is not None:
-            self._renewing = asyncio.create_task(self._renew(self.gateway))
+        fronts = [each for each in (self.gateway, self._operations) if each is not None]
+        if fronts and self.security.tls is not None:
+            self._renewing = asyncio.create_task(self._renew(fronts))
 
-    async def _renew(self, gateway: Gateway) -> None:
+    async def _renew(self, fronts: Sequence[Gateway | OperationsPort]) -> None:
         try:
-            await gateway.renew_tls()
+            for each in fronts:
+                await each.renew_tls()
         except OSError as error:
-            log.error("SIGHUP: the gateway keeps its TLS files: %s", error)
+            log.error("SIGHUP: the HTTP ports keep their TLS files: %s", error)
 
     async def _open_gateway(self, address: HostPort) -> None:
         security = self.security
@@ -214,23 +242,65 @@ class Server:
         config, address = self.config, self.config.http_address
         if self.gateway is None or address is None:
             return
-        checked = bool(config.token or config.token_file)
         if self.tracing is not None and self.http_port:
             self.tracing.connect_rpcs.listens(address.host, self.http_port)
-        origins = Origins(config.cors_origins, checked=checked, loopback=address.loopback)
         self.gateway.start(
             Desk(
                 node=self.node,
                 limits=config.limits,
                 namespaces=config.namespaces,
                 calls=self.listener.calls,
-                guard=Guard(origins, self.security.tokens if checked else None),
+                guard=self._guard(config.cors_origins, address),
                 version=version("holdfast"),
                 procedures=self.listener.procedures(
                     None if self.tracing is None else self.tracing.connect_rpcs
                 ),
             )
         )
+
+    def _guard(self, pages: frozenset[str], address: HostPort) -> Guard:
+        checked = bool(self.config.token or self.config.token_file)
+        origins = Origins(pages, checked=checked, loopback=address.loopback)
+        return Guard(origins, self.security.tokens if checked else None)
+
+    async def _open_operations(self, address: HostPort) -> None:
+        security = self.security
+        port = OperationsPort(
+            self.config.limits,
+            self._guard(frozenset(), address),
+            samples=self.samples,
+            reason=lambda: self.listener.health.reason,
+            tls=lambda: None if security.tls is None else security.tls.context,
+        )
+        try:
+            self.metrics_port = await port.open(bind(address))
+        except OSError as error:
+            reason = error.strerror or error
+            if self.config.metrics != AUTO:
+                raise StartError(f"cannot listen on {address}: {reason}") from None
+            # Another process took it between the look and the bind.
+            log.warning("no metrics, as %s cannot be used: %s", address, reason)
+        else:
+            self._operations = port
+
+    async def _close_operations(self) -> None:
+        port, self._operations = self._operations, None
+        if port is not None:
+            await port.close()
+
+    def samples(self) -> list[Sample]:
+        """All numbers that a scrape is told, as they are now."""
+        found = [
+            Sample("holdfast_info", 1, (version("holdfast"),)),
+            *self.listener.samples(),
+            *node_samples(self.node),
+            Sample("holdfast_action_threads_busy", self._threads.running),
+            Sample("holdfast_loop_lag_seconds", self._loop_lag.lags.copy()),
+            Sample("holdfast_loop_blocked_total", self._watchdog.blocked),
+        ]
+        if self.gateway is not None:
+            found += self.gateway.samples()
+        return found
 
     @property
     def _unix(self) -> bool:
@@ -242,8 +312,9 @@ class Server:
             await gateway.close()
 
     async def _close_tracing(self) -> None:
-        if self.tracing is not None:
-            await self.tracing.close(self.config.limits.trace_flush_timeout_s)
+        timeout_s = self.config.limits.trace_flush_timeout_s
+        outlets = [each for each in (self.tracing, self._signals) if each is not None]
+        await asyncio.gather(*(each.close(timeout_s) for each in outlets))
 
     def _interceptors(self) -> list[TracingInterceptor]:
         return [] if self.tracing is None else [TracingInterceptor(self.tracing.rpcs)]
@@ -276,6 +347,7 @@ class Server:
             _if_free("grpc", "gRPC", config.grpc_address, optional=False),
             _if_free("admin", "admin server", config.admin_address, optional=config.admin == AUTO),
             self._http_address(),
+            _if_free("metrics", "metrics", config.metrics_address, optional=config.metrics == AUTO),
         )
 
     def _http_address(self) -> HostPort | None:

@@ -1,7 +1,8 @@
 """The server that the conformance cases run against: `python -m tests.conformance.serve DIR`.
 
-It prints its addresses, of gRPC and HTTP, on one line and serves until its standard input
-ends, so that it never outlives the test that started it. Cases may rely on the settings below.
+It prints its addresses, of gRPC, HTTP and the admin server, on one line and serves until its
+standard input ends, so that it never outlives the test that started it. Cases may rely on the
+settings below.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ async def main(data: str) -> None:
     free = "127.0.0.1:0"
     server = Server(registry, load({}, data=data, grpc=free, http=free, **SETTINGS))
     await server.start()
-    sys.stdout.write(f"127.0.0.1:{server.port} 127.0.0.1:{server.http_port}\n")
+    ports = (server.port, server.http_port, server.admin_port)
+    sys.stdout.write(" ".join(f"127.0.0.1:{port}" for port in ports) + "\n")
     sys.stdout.flush()
     await asyncio.to_thread(sys.stdin.read)
     await server.stop()

@@ -27,6 +27,8 @@ RUNNER_S = 45
 NO_LINE = ""
 LANGUAGES = ("python", "node", "go", "connect")
 OVER_HTTP = ("connect",)
+# On a port that speaks gRPC only.
+ADMIN = "holdfast.v1.AdminService"
 CASE_MEMBERS = {"name", "known_failure", "steps"}
 CALL_MEMBERS = {"call", "request", "metadata", "timeout_s", "open", "take", "reply", "error"}
 READ_MEMBERS = {"read", "take", "reply", "error"}
@@ -50,6 +52,8 @@ def parameters() -> list[Any]:
     found = []
     for language in LANGUAGES:
         for name, case in load_cases().items():
+            if language in OVER_HTTP and ADMIN in json.dumps(case):
+                continue
             marks = []
             if "known_failure" in case:
                 marks.append(pytest.mark.xfail(strict=True, reason=case["known_failure"]))
@@ -59,7 +63,8 @@ def parameters() -> list[Any]:
 
 @pytest.fixture(scope="session")
 def addresses(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
-    """Where a server of the cases' actors has gRPC and HTTP, in a process of its own."""
+    """Where a server of the cases' actors has gRPC, HTTP and its admin server; in a process of
+    its own."""
     data = str(tmp_path_factory.mktemp("data"))
     command = [sys.executable, "-m", "tests.conformance.serve", data]
     with subprocess.Popen(
@@ -80,8 +85,9 @@ def results(addresses: list[str]) -> Results:
 
     @functools.cache
     def run(language: str) -> dict[str, str]:
-        address = addresses[language in OVER_HTTP]
-        command = [*runner(language), address, str(CASES)]
+        grpc, http, admin = addresses
+        reached = [http] if language in OVER_HTTP else [grpc, admin]
+        command = [*runner(language), *reached, str(CASES)]
         try:
             done = subprocess.run(
                 command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=RUNNER_S

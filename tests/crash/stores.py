@@ -18,6 +18,7 @@ from typing import NoReturn
 
 import msgspec
 
+from holdfast_server.core.tally import Sample
 from holdfast_server.store import keys
 from holdfast_server.store.api import DELETE, PUT, Batch, Store
 from holdfast_server.store.v1 import records_pb2 as records
@@ -98,6 +99,9 @@ class Wrapped:
 
     def checkpoint(self, path: str) -> None:
         self.inner.checkpoint(path)
+
+    def samples(self) -> list[Sample]:
+        return self.inner.samples()
 
     def close(self) -> None:
         self.inner.close()

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
+    ExportMetricsServiceRequest,
+)
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
     ExportTraceServiceResponse,
 )
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue
+from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
+from opentelemetry.proto.metrics.v1.metrics_pb2 import Metric
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 _KINDS = {number: name.removeprefix("SPAN_KIND_") for name, number in Span.SpanKind.items()}
@@ -69,30 +75,110 @@ class Seen:
         )
 
 
+@dataclass(frozen=True)
+class Point:
+    """A data point of a metric as the collector got it."""
+
+    kind: str
+    unit: str
+    attributes: dict[str, Any]
+    # Of a histogram the number of its values.
+    value: float
+    buckets: list[int]
+    bounds: list[float]
+    started: int
+
+    @classmethod
+    def all_of(cls, metric: Metric) -> list[Point]:
+        kind = metric.WhichOneof("data") or ""
+        return [
+            cls(
+                kind=kind,
+                unit=metric.unit,
+                attributes=_attributes(point.attributes),
+                value=point.count if kind == "histogram" else point.as_double or point.as_int,
+                buckets=list(point.bucket_counts) if kind == "histogram" else [],
+                bounds=list(point.explicit_bounds) if kind == "histogram" else [],
+                started=point.start_time_unix_nano,
+            )
+            for point in getattr(metric, kind).data_points
+        ]
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of the log as the collector got it."""
+
+    logger: str
+    text: str
+    severity: str
+    trace_id: str
+    span_id: str
+    attributes: dict[str, Any]
+
+    @classmethod
+    def of(cls, logger: str, record: LogRecord) -> Line:
+        return cls(
+            logger=logger,
+            text=record.body.string_value,
+            severity=record.severity_text,
+            trace_id=record.trace_id.hex(),
+            span_id=record.span_id.hex(),
+            attributes=_attributes(record.attributes),
+        )
+
+
 class Collector:
     """What has arrived so far."""
 
     def __init__(self) -> None:
         self.spans: list[Seen] = []
         self.posted: list[bytes] = []
+        self.metrics: dict[str, list[Point]] = {}
+        self.lines: list[Line] = []
         self._arrived = threading.Condition()
         self.url = ""
 
-    def take(self, body: bytes) -> None:
-        request = ExportTraceServiceRequest.FromString(body)
+    def take(self, path: str, body: bytes) -> None:
+        """What was posted, by the path that exporters of a signal have."""
+        take = {
+            "/v1/traces": self._take_spans,
+            "/v1/metrics": self._take_metrics,
+            "/v1/logs": self._take_logs,
+        }[path]
         with self._arrived:
-            self.posted.append(body)
-            for group in request.resource_spans:
-                resource = _attributes(group.resource.attributes)
-                for scope in group.scope_spans:
-                    self.spans += [Seen.of(span, resource) for span in scope.spans]
+            take(body)
             self._arrived.notify_all()
+
+    def _take_metrics(self, body: bytes) -> None:
+        """The last value of each metric counts."""
+        for group in ExportMetricsServiceRequest.FromString(body).resource_metrics:
+            for scope in group.scope_metrics:
+                self.metrics.update((each.name, Point.all_of(each)) for each in scope.metrics)
+
+    def _take_logs(self, body: bytes) -> None:
+        for group in ExportLogsServiceRequest.FromString(body).resource_logs:
+            for scope in group.scope_logs:
+                self.lines += [Line.of(scope.scope.name, each) for each in scope.log_records]
+
+    def _take_spans(self, body: bytes) -> None:
+        request = ExportTraceServiceRequest.FromString(body)
+        self.posted.append(body)
+        for group in request.resource_spans:
+            resource = _attributes(group.resource.attributes)
+            for scope in group.scope_spans:
+                self.spans += [Seen.of(span, resource) for span in scope.spans]
 
     def wait_for(self, name: str, count: int = 1) -> list[Seen]:
         """The spans of this name, once there are as many; blocks."""
         with self._arrived:
             assert self._arrived.wait_for(lambda: len(self.named(name)) >= count, 20), self.tree()
             return self.named(name)
+
+    def wait_until(self, condition: Callable[[], object]) -> None:
+        """Until what has arrived is enough; blocks."""
+        with self._arrived:
+            assert self._arrived.wait_for(condition, 20)
 
     def named(self, name: str) -> list[Seen]:
         return [span for span in self.spans if span.name == name]
@@ -129,7 +215,7 @@ def collecting() -> Iterator[Collector]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            collector.take(self.rfile.read(int(self.headers["content-length"])))
+            collector.take(self.path, self.rfile.read(int(self.headers["content-length"])))
             self.send_response(200)
             self.send_header("content-type", "application/x-protobuf")
             self.end_headers()

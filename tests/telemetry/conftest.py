@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, TraceState, use_span
 
-from holdfast import Client
+from holdfast import Client, Registry
 from holdfast_server.app import Server
 from holdfast_server.config import load
+from holdfast_server.store.api import Store
 from tests.telemetry.actors import registry
 from tests.telemetry.collector import Collector, collecting
 
@@ -54,9 +55,11 @@ def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[Collector]:
 async def start(tmp_path: Path) -> AsyncIterator[Start]:
     opened: list[tuple[Server, Client]] = []
 
-    async def run(**settings: object) -> tuple[Server, Client]:
+    async def run(
+        actors: Registry = registry, *, store: Store | None = None, **settings: object
+    ) -> tuple[Server, Client]:
         flags = {"data": str(tmp_path / "data"), "grpc": "127.0.0.1:0", **settings}
-        server = Server(registry, load({}, **flags))
+        server = Server(actors, load({}, **flags), store)
         await server.start()
         client = Client(f"127.0.0.1:{server.port}")
         opened.append((server, client))

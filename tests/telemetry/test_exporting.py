@@ -39,9 +39,10 @@ async def alone(data: Path, *arguments: str) -> dict[str, Any]:
     return said
 
 
-@pytest.mark.parametrize(
-    "environ", [{}, {"OTEL_TRACES_EXPORTER": "none"}, {"OTEL_SDK_DISABLED": "true"}]
-)
+NONE = {f"OTEL_{signal}_EXPORTER": "none" for signal in ("TRACES", "METRICS", "LOGS")}
+
+
+@pytest.mark.parametrize("environ", [{}, NONE, {"OTEL_SDK_DISABLED": "true"}])
 async def test_without_an_exporter_the_sdk_is_not_even_imported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, environ: dict[str, str]
 ) -> None:

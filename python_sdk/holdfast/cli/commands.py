@@ -15,6 +15,7 @@ from holdfast.cli import actors, dead_letters, kv, schedules
 from holdfast.cli.call import call
 from holdfast.cli.describe import describe
 from holdfast.cli.dev import dev
+from holdfast.cli.explain import explain
 from holdfast.cli.health import health
 from holdfast.cli.session import Session
 from holdfast.tls import TlsConfig
@@ -29,6 +30,7 @@ app: typer.Typer = typer.Typer(
 app.command(context_settings={"ignore_unknown_options": True})(call)
 app.command()(describe)
 app.command()(health)
+app.command()(explain)
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(dev)
 app.add_typer(actors.app, name="actors")
 app.add_typer(kv.app, name="kv")

@@ -56,6 +56,10 @@ class Limits:
     # Calls and streams in progress in the whole server. Beyond: SERVER_OVERLOADED.
     calls_max: int = 20_000
 
+    # Actions, and classes of actors, that have names of their own in metrics. Beyond: they
+    # are counted together, as "other".
+    metrics_actions_max: int = 200
+
     # Health watches open at once. Beyond: SERVER_OVERLOADED.
     health_watches_max: int = 1000
 

@@ -12,21 +12,23 @@ import asyncio
 import logging
 import socket
 import ssl
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import Final
 
 from aiohttp import web
 
-from holdfast_server.addresses import BACKLOG
 from holdfast_server.core import errors
 from holdfast_server.core.errors import HoldfastError
 from holdfast_server.core.limits import Limits
+from holdfast_server.core.tally import Histogram, Sample
 from holdfast_server.gateway.connect.door import is_rpc, refuse
 from holdfast_server.gateway.desk import Desk
 from holdfast_server.gateway.exchange import Exchange, make_ray
 from holdfast_server.gateway.failures import Failure, Told, failure_of
 from holdfast_server.gateway.guard import preflight_headers
+from holdfast_server.gateway.listening import Listening
 from holdfast_server.gateway.router import Router
 from holdfast_server.gateway.transport import HttpServer
 from holdfast_server.gateway.websocket import Sockets, reject
@@ -50,15 +52,18 @@ class Gateway:
         secret_bytes: Callable[[int], bytes],
         tls: Callable[[], ssl.SSLContext | None],
         access_log: bool,
+        stopwatch: Callable[[], float] = time.monotonic,
     ) -> None:
         self._limits = limits
+        self._stopwatch = stopwatch
         self._secret_bytes = secret_bytes
-        self._tls = tls
         self._access_log = access_log
-        self._bound: list[socket.socket] = []
-        self._listening: list[asyncio.Server] = []
         self._http = HttpServer(self._handle, limits)
+        self._listening = Listening(self._http, limits, tls)
         self._router: Router | None = None
+        # Of all requests: how long they took, and the statuses of their answers.
+        self.durations = Histogram()
+        self.statuses: dict[int, int] = {}
         self._started = asyncio.Event()
         self.sockets = Sockets()
 
@@ -67,17 +72,17 @@ class Gateway:
         """HTTP connections, WebSockets among them."""
         return self._http.open
 
+    def samples(self) -> Iterator[Sample]:
+        """What a scrape is told of it."""
+        yield Sample("holdfast_http_request_duration_seconds", self.durations.copy())
+        for status, count in self.statuses.items():
+            yield Sample("holdfast_http_requests_total", count, (str(status),))
+        yield Sample("holdfast_http_connections", self.open_connections)
+
     async def open(self, sockets: Sequence[socket.socket]) -> int:
         """Accept connections of sockets that listen, and own them; the port's number, which is
         0 of a Unix socket."""
-        self._bound = list(sockets)
-        try:
-            await self._listen()
-        except BaseException:
-            await self.close()
-            raise
-        name = self._bound[0].getsockname()
-        return int(name[1]) if isinstance(name, tuple) else 0
+        return await self._listening.open(sockets)
 
     def start(self, desk: Desk) -> None:
         """Answer by this node from now on."""
@@ -87,15 +92,7 @@ class Gateway:
 
     async def renew_tls(self) -> None:
         """Use the TLS files that are in force now for new connections."""
-        if self._listening:
-            before, self._listening = self._listening, []
-            try:
-                await self._listen()
-            except BaseException:
-                self._listening = before
-                raise
-            for server in before:
-                server.close()
+        await self._listening.renew_tls()
 
     def drain(self) -> None:
         """Take nothing new, and close each WebSocket when its calls have been answered."""
@@ -103,46 +100,28 @@ class Gateway:
 
     async def close(self) -> None:
         """Close everything; requests under way are cut."""
-        for server in self._listening:
-            server.close()
-        self._listening = []
-        for bound in self._bound:
-            bound.close()
-        self._bound = []
+        self._listening.close()
         await self.sockets.close()
         self._http.pre_shutdown()
         await self._http.shutdown(_GRACE_S)
-
-    async def _listen(self) -> None:
-        loop, context = asyncio.get_running_loop(), self._tls()
-        for bound in self._bound:
-            self._listening.append(
-                await loop.create_server(
-                    self._http,
-                    # What it is closed with must not close the bound one.
-                    sock=bound.dup(),
-                    ssl=context,
-                    backlog=BACKLOG,
-                    ssl_handshake_timeout=self._limits.http_header_timeout_s if context else None,
-                )
-            )
 
     # One request
 
     async def _handle(self, http: web.BaseRequest) -> web.StreamResponse:
         exchange = Exchange(http, self._limits, make_ray(self._secret_bytes(16)))
-        if not self._access_log:
-            return await self._respond(exchange)
-        began, status = asyncio.get_running_loop().time(), _HUNG_UP
+        began, status = self._stopwatch(), _HUNG_UP
         try:
             response = await self._respond(exchange)
             status = response.status
             return response
         finally:
-            self._log(exchange, status, began)
+            seconds = self._stopwatch() - began
+            self.durations.take(seconds)
+            self.statuses[status] = self.statuses.get(status, 0) + 1
+            if self._access_log:
+                self._log(exchange, status, seconds)
 
-    def _log(self, exchange: Exchange, status: int, began: float) -> None:
-        seconds = asyncio.get_running_loop().time() - began
+    def _log(self, exchange: Exchange, status: int, seconds: float) -> None:
         access.info(
             "%s %s %d",
             exchange.http.method,

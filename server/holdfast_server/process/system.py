@@ -41,6 +41,11 @@ class SystemThreads:
         return done.result()
 
     @property
+    def running(self) -> int:
+        """Plain actions that run."""
+        return self._running
+
+    @property
     def busy(self) -> bool:
         """Whether a plain action runs: nothing can stop it but the end of the process."""
         return self._running > 0

@@ -43,6 +43,8 @@ class Watchdog:
         self._timer: asyncio.TimerHandle | None = None
         self._reported_at = float("-inf")
         self._left_out = 0
+        # How often the loop was held for too long.
+        self.blocked = 0
 
     def start(self) -> None:
         """Watch the running loop, which runs in this thread."""
@@ -70,6 +72,7 @@ class Watchdog:
             beaten_at = self._beaten_at
             if time.monotonic() - beaten_at < self._warn_s:
                 continue
+            self.blocked += 1
             reported = self._report(time.monotonic() - beaten_at)
             while self._beaten_at == beaten_at and not self._stopped.wait(self._period_s):
                 pass

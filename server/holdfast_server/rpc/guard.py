@@ -6,10 +6,12 @@ import asyncio
 import functools
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
-from typing import Any, NoReturn, Protocol, TypeVar
+from typing import Any, Final, NoReturn, Protocol, TypeVar
 
 import grpc
 
+from holdfast_server.core import errors
+from holdfast_server.core.errors import HoldfastError
 from holdfast_server.rpc.convert import status_of
 from holdfast_server.rpc.retries import pushback_of, retry_after_s
 from holdfast_server.runtime.calls import Calls, ends_here, told
@@ -26,6 +28,8 @@ class Guarded(Protocol):
 
 
 Servicer = TypeVar("Servicer", bound=Guarded)
+
+_CANCELLED: Final = HoldfastError(errors.CANCELLED)
 
 
 async def abort(context: Context, error: Exception, request: Any = None) -> NoReturn:
@@ -44,21 +48,28 @@ def unary(
 ) -> Callable[[Servicer, Request, Context], Awaitable[Response]]:
     """Wrap a unary handler."""
 
+    name = _name_of(method)
+
     @functools.wraps(method)
     async def guarded(self: Servicer, request: Request, context: Context) -> Response:
         calls, task = self.calls, None
+        began = calls.stopwatch()
         try:
             task = calls.enter()
-            return await method(self, request, context)
+            response = await method(self, request, context)
+            calls.rpcs[name].durations.take(calls.stopwatch() - began)
+            return response
         except asyncio.CancelledError:
             cut = calls.was_cut(task)
             if cut is None:
+                count(calls, name, began, _CANCELLED)
                 raise
             failure: Exception = cut
         except Exception as error:
             failure = error
         finally:
             calls.leave(task)
+        count(calls, name, began, failure)
         await abort(context, failure, request)
         raise failure
 
@@ -73,11 +84,14 @@ def streaming(
     """Wrap a server-streaming handler. Where it only `reads`, a drain that cuts it leaves
     nothing in doubt."""
 
+    name = _name_of(method)
+
     @functools.wraps(method)
     async def guarded(
         self: Servicer, request: Request, context: Context
     ) -> AsyncGenerator[Response]:
         calls, task = self.calls, None
+        began = calls.stopwatch()
         try:
             task = calls.enter()
             # gRPC drops the generator of a client that has gone: end it all at once.
@@ -85,19 +99,40 @@ def streaming(
                 async for response in responses:
                     yield response
                     calls.check_stream()
+            calls.rpcs[name].durations.take(calls.stopwatch() - began)
             return
+        except GeneratorExit:
+            count(calls, name, began, _CANCELLED)
+            raise
         except asyncio.CancelledError:
             cut = calls.was_cut(task)
             if cut is None:
+                count(calls, name, began, _CANCELLED)
                 raise
             failure: Exception = ends_here() if reads else cut
         except Exception as error:
             failure = error
         finally:
             calls.leave(task)
+        count(calls, name, began, failure)
         await abort(context, failure, request)
 
     return guarded
+
+
+def _name_of(method: Callable[..., object]) -> str:
+    """Service/Method of a handler."""
+    return method.__qualname__.replace(".", "/")
+
+
+def count(calls: Calls, name: str, began: float, error: Exception | None) -> None:
+    """An RPC that began then is over; with an error, it failed."""
+    seconds, tally = calls.stopwatch() - began, calls.rpcs[name]
+    if error is None:
+        tally.durations.take(seconds)
+    else:
+        status = error.reason.status if isinstance(error, HoldfastError) else "INTERNAL"
+        tally.failed(status, seconds)
 
 
 def reading(

@@ -1,14 +1,14 @@
 """The gRPC servers of one process: the public one, and the admin one beside it.
 
 Both have the same TLS files and tokens. Health and reflection are on both;
-channelz, which shows every connection, is on the admin server only.
+AdminService, and channelz, which shows every connection, are on the admin server only.
 """
 
 from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -20,6 +20,8 @@ from grpc_reflection.v1alpha import reflection
 from holdfast.v1 import (
     actor_service_pb2,
     actor_service_pb2_grpc,
+    admin_service_pb2,
+    admin_service_pb2_grpc,
     dead_letter_service_pb2,
     dead_letter_service_pb2_grpc,
     event_service_pb2,
@@ -32,9 +34,11 @@ from holdfast.v1 import (
     session_service_pb2_grpc,
 )
 from holdfast_server.core.limits import Limits
+from holdfast_server.core.tally import Sample
 from holdfast_server.core.tokens import Tokens
 from holdfast_server.rpc import health
 from holdfast_server.rpc.actor_service import ActorService
+from holdfast_server.rpc.admin_service import AdminService
 from holdfast_server.rpc.auth import Callers, TokenCheck, by_certificate, by_token
 from holdfast_server.rpc.convert import Converter, anonymous
 from holdfast_server.rpc.dead_letter_service import DeadLetterService
@@ -59,6 +63,7 @@ SERVICES: Final = (
     session_service_pb2.DESCRIPTOR.services_by_name["SessionService"].full_name,
     schedule_service_pb2.DESCRIPTOR.services_by_name["ScheduleService"].full_name,
 )
+_ADMIN: Final = admin_service_pb2.DESCRIPTOR.services_by_name["AdminService"].full_name
 _CHANNELZ: Final = "grpc.channelz.v1.Channelz"
 _MESSAGE_EXTRA: Final = 1 << 20
 # What a frame of a session may have, at the least.
@@ -115,7 +120,7 @@ class Listener:
         self._size = max(message, _FRAME_BYTES)
         self._servers: list[grpc.aio.Server] = []
         self._loop = node.loop
-        self.calls = Calls(node.loop)
+        self.calls = Calls(node.loop, node.stopwatch)
         self.health = health.Health(SERVICES, limits.health_watches_max)
         converter = self._converter(node, limits, namespaces)
         self._actors = ActorService(node, converter, limits, self.calls)
@@ -134,12 +139,24 @@ class Listener:
             )
         )
         self._schedules = ScheduleService(node, converter, limits, self.calls)
+        self._admin = AdminService(node, converter, self.calls)
         self._reflect = reflect
 
     @property
     def message_bytes_max(self) -> int:
         """The size of a message; gRPC itself refuses a larger one."""
         return self._size
+
+    def samples(self) -> Iterator[Sample]:
+        """What a scrape is told of it."""
+        for name, tally in self.calls.rpcs.items():
+            yield Sample("holdfast_rpc_duration_seconds", tally.durations.copy(), (name,))
+            for status, count in tally.errors.items():
+                yield Sample("holdfast_rpc_errors_total", count, (name, status))
+        yield Sample("holdfast_rpcs_in_progress", len(self.calls))
+        yield Sample("holdfast_serving", int(not self.health.reason))
+        yield Sample("holdfast_sessions", self.sessions.open)
+        yield Sample("holdfast_session_unsent_bytes", self.sessions.unsent_bytes)
 
     def register(self, server: grpc.aio.Server) -> None:
         """Add the public services to a server."""
@@ -177,8 +194,9 @@ class Listener:
         """Serve the admin port; the port's number."""
         server = self._server()
         health_pb2_grpc.add_HealthServicer_to_server(self.health, server)
+        admin_service_pb2_grpc.add_AdminServiceServicer_to_server(self._admin, server)
         channelz.add_channelz_servicer(server)
-        names = [health.NAME, _CHANNELZ, reflection.SERVICE_NAME]
+        names = [_ADMIN, health.NAME, _CHANNELZ, reflection.SERVICE_NAME]
         reflection.enable_server_reflection(names, server)
         return await self._open(server, address)
 

@@ -28,6 +28,7 @@ from holdfast_server.runtime.effects import Effects
 from holdfast_server.runtime.expiry import expires_at_ms
 from holdfast_server.runtime.runners.api import ActorInfo, Instance
 from holdfast_server.runtime.starting import start_actor
+from holdfast_server.runtime.tally import reason_of
 from holdfast_server.runtime.turn import ReplyWriter, Turn
 from holdfast_server.store import keys
 from holdfast_server.store.api import Batch
@@ -55,6 +56,15 @@ class Start(NamedTuple):
     ended: asyncio.Future[None]
 
 
+class Failed(NamedTuple):
+    """A turn that failed, and what its caller was told."""
+
+    at_ms: int
+    action: str
+    code: str
+    message: str
+
+
 class Activation:
     """The in-memory life of one address."""
 
@@ -62,6 +72,7 @@ class Activation:
         "actor_id",
         "address",
         "background",
+        "committed_at",
         "connections",
         "epoch",
         "event_log",
@@ -69,6 +80,7 @@ class Activation:
         "info",
         "instance",
         "last_commit",
+        "last_failure",
         "last_used",
         "mailbox",
         "node",
@@ -97,6 +109,10 @@ class Activation:
         # Number of this activation's last commit: what its readers may have seen; 0 once it
         # is idle and all of it is synced.
         self.last_commit = node.committer.submitted
+        # When that was, in the loop's time.
+        self.committed_at: float | None = None
+        # The last turn that failed.
+        self.last_failure: Failed | None = None
         self.last_used = 0.0
         # Calls that refer to this activation; it is not evicted while there are any.
         self.users = 0
@@ -212,7 +228,7 @@ class Activation:
         except BaseException as error:
             if origin is not None:
                 origin.call_ended(self)
-            observer.turn_failed(turn, error)
+            self.failed(turn, error)
             observer.turn_ended(turn)
             raise
 
@@ -230,10 +246,20 @@ class Activation:
         try:
             yield
         except BaseException as error:
-            self.node.observer.turn_failed(turn, error)
+            self.failed(turn, error)
             raise
         finally:
             self.release(turn, origin)
+
+    def failed(self, turn: Turn, error: BaseException) -> None:
+        """`turn` fails with this error."""
+        reason = reason_of(error)
+        code, message = f"{reason.group}.{reason.code}", reason.message
+        if isinstance(error, HoldfastError):
+            code, message = f"{error.group}.{error.code}", error.message
+        now_ms = self.node.environment.clock.now_ms()
+        self.last_failure = Failed(now_ms, turn.action, code, message)
+        self.node.observer.turn_failed(turn, error)
 
     def _end(self, turn: Turn) -> None:
         turn.ended = True
@@ -256,9 +282,10 @@ class Activation:
             raise HoldfastError(errors.ACTOR_OVERLOADED) from None
 
     async def _wait(self, turn: Turn) -> None:
-        loop = self.node.loop
-        admitted, since = loop.create_future(), loop.time()
+        loop, tally, stopwatch = self.node.loop, self.node.tally, self.node.stopwatch
+        admitted, since = loop.create_future(), stopwatch()
         turn.admitted = admitted
+        tally.mailbox_waiting += 1
         try:
             async with Expiring(turn.deadline):
                 await admitted
@@ -268,8 +295,12 @@ class Activation:
             else:
                 self._admit(self.mailbox.withdraw(turn))
             raise
+        finally:
+            tally.mailbox_waiting -= 1
+            waited_s = stopwatch() - since
+            tally.mailbox_waits.take(waited_s)
         if turn.span is not None:
-            self.node.observer.turn_admitted(turn, loop.time() - since)
+            self.node.observer.turn_admitted(turn, waited_s)
 
     @staticmethod
     def _admit(admitted: list[Turn]) -> None:
@@ -314,7 +345,7 @@ class Activation:
                 async with Expiring(turn.deadline):
                     return await start_actor(self, starter, value, on_created, reply)
             except BaseException as error:
-                observer.turn_failed(starter, error)
+                self.failed(starter, error)
                 raise
             finally:
                 observer.turn_ended(starter)
@@ -376,6 +407,7 @@ class Activation:
         self.last_commit = node.committer.submit(
             batch, abs(self.epoch), effects.release, buffered=buffered
         )
+        self.committed_at = node.loop.time()
         if effects.gated and self.event_log is not None:
             self.event_log.gate = self.last_commit
         if turn.span is not None:

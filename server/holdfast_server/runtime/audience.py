@@ -131,11 +131,14 @@ class Audience:
 
     def add(self, subscriber: Subscriber) -> None:
         self.subscribers[subscriber] = None
+        self.node.audiences.subscribers += 1
         if subscriber.connection is not None:
             self.by_connection.setdefault(subscriber.connection, set()).add(subscriber)
 
     def remove(self, subscriber: Subscriber) -> None:
-        self.subscribers.pop(subscriber, None)
+        if subscriber in self.subscribers:
+            del self.subscribers[subscriber]
+            self.node.audiences.subscribers -= 1
         if subscriber.connection is not None:
             alike = self.by_connection.get(subscriber.connection, set())
             alike.discard(subscriber)
@@ -362,6 +365,8 @@ class Audiences:
         self.dropped = 0
         self.conflated = 0
         self.ended = 0
+        # Those that there are.
+        self.subscribers = 0
 
     def __len__(self) -> int:
         return len(self._by_actor)
@@ -393,6 +398,9 @@ class Audiences:
         subscriber = Subscriber(audience, request, reader, credit, sequence)
         audience.add(subscriber)
         return subscriber
+
+    def find(self, actor_id: bytes) -> Audience | None:
+        return self._by_actor.get(actor_id)
 
     def forget(self, audience: Audience) -> None:
         """Nobody listens to this actor any more."""

@@ -10,9 +10,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import defaultdict
+from collections.abc import Callable
 
 from holdfast_server.core import errors
 from holdfast_server.core.errors import HoldfastError
+from holdfast_server.core.tally import CallTally
 
 log = logging.getLogger("holdfast.calls")
 
@@ -37,10 +40,13 @@ def ends_here() -> HoldfastError:
 class Calls:
     """Tasks of the RPCs and requests in progress."""
 
-    __slots__ = ("_cut", "_loop", "_streams_end", "_tasks", "draining")
+    __slots__ = ("_cut", "_loop", "_streams_end", "_tasks", "draining", "rpcs", "stopwatch")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, stopwatch: Callable[[], float]) -> None:
         self._loop = loop
+        self.stopwatch = stopwatch
+        # Of RPCs, by Service/Method; each of its errors by the name of its status.
+        self.rpcs: defaultdict[str, CallTally] = defaultdict(CallTally)
         self.draining = False
         self._streams_end = False
         self._tasks: set[asyncio.Task[object]] = set()
@@ -55,6 +61,9 @@ class Calls:
         assert task is not None
         self._tasks.add(task)
         return task
+
+    def __len__(self) -> int:
+        return len(self._tasks)
 
     def leave(self, task: asyncio.Task[object] | None) -> None:
         """The call of this task is over; nothing where it did not come so far as to count."""

@@ -54,6 +54,11 @@ class Catalog:
     def __len__(self) -> int:
         return len(self._by_address)
 
+    @property
+    def state_bytes(self) -> int:
+        """Of the encoded states of all that are awake."""
+        return self._state_bytes
+
     def start(self) -> None:
         self._node.loop.call_later(_SWEEP_S, self._sweep)
 
@@ -89,6 +94,7 @@ class Catalog:
             activation = Activation(self._node, address, scope_of(address), info)
             self._by_address[address] = activation
             self._by_scope[activation.scope] = activation
+            info.tally.loaded += 1
         return activation
 
     def find_scope(self, scope: bytes) -> Activation | None:
@@ -139,6 +145,7 @@ class Catalog:
         self._state_bytes = 0
         for activation in dropped:
             activation.drop()
+            activation.info.tally.left += 1
             if activation.background is not None:
                 activation.background.lose()
 
@@ -243,6 +250,7 @@ class Catalog:
     def _remove(self, activation: Activation) -> None:
         if not activation.dropped:
             activation.drop()
+            activation.info.tally.left += 1
             del self._by_address[activation.address]
             del self._by_scope[activation.scope]
             if activation.instance is not None:

@@ -24,6 +24,7 @@ from holdfast_server.core import errors
 from holdfast_server.core.errors import HoldfastError
 from holdfast_server.core.pace import Pace
 from holdfast_server.runtime.environment import Threads
+from holdfast_server.runtime.tally import CommitTally
 from holdfast_server.store.api import Batch, StaleEpochError, Store, StoreError
 
 Release = Callable[[HoldfastError | None], None]
@@ -74,6 +75,11 @@ class Committer:
         self.synced = 0
         # Of the batches that are released now: how many went together.
         self.group = 0
+        self.tally = CommitTally()
+        # Of the batches that no sync has taken up and that wait for one: when the first was
+        # submitted, how many there are, and the sum of the times when they were.
+        self._first_at = self._sum_at = 0.0
+        self._gated = 0
 
     def submit(
         self, batch: Batch, epoch: int, release: Release | None, *, buffered: bool = False
@@ -87,7 +93,13 @@ class Committer:
         if (buffered or len(self._pending) >= _PENDING_MAX) and not self._applying:
             self._applying = True
             self._loop.call_soon(self.apply)
-        delay_s = self._pace.came(self.submitted - self._taken, self._now())
+        now = self._now()
+        if not buffered:
+            if not self._gated:
+                self._first_at = now
+            self._gated += 1
+            self._sum_at += now
+        delay_s = self._pace.came(self.submitted - self._taken, now)
         if not self._syncing:
             self._start_in(delay_s)
         return self.submitted
@@ -185,10 +197,12 @@ class Committer:
         self._syncing = True
         number, count, began = self.written, len(self._written), self._now()
         self._taken = number
+        gated = self._first_at, self._sum_at, self._gated
+        self._forget_waits()
         future = self._threads.sync(self._store.sync)
         future.add_done_callback(
             lambda done: self._loop.call_soon_threadsafe(
-                self._on_synced, done, number, count, began
+                self._on_synced, done, number, count, began, gated
             )
         )
 
@@ -197,7 +211,14 @@ class Committer:
             self._look.cancel()
             self._look = None
 
-    def _on_synced(self, done: Future[None], number: int, count: int, began: float) -> None:
+    def _on_synced(
+        self,
+        done: Future[None],
+        number: int,
+        count: int,
+        began: float,
+        gated: tuple[float, float, int],
+    ) -> None:
         self._syncing = False
         error = done.exception()
         if error is not None or self.failed:
@@ -206,9 +227,23 @@ class Committer:
         self.synced = number
         waiting, now = self.submitted - number, self._now()
         self._pace.synced(count, waiting, now - began, now)
+        self._count(count, now, began, gated)
         if waiting:
             self._start_in(self._pace.left(waiting, now))
         self._release(count)
+
+    def _count(self, count: int, now: float, began: float, gated: tuple[float, float, int]) -> None:
+        tally, (first_at, sum_at, waited) = self.tally, gated
+        tally.groups.add(count)
+        tally.syncs.take(now - began)
+        if waited:
+            tally.latencies.take(now - first_at)
+            tally.gated += waited
+            tally.gate_s += waited * now - sum_at
+
+    def _forget_waits(self) -> None:
+        self._first_at = self._sum_at = 0.0
+        self._gated = 0
 
     def _release(self, count: int) -> None:
         self.group = count
@@ -224,6 +259,7 @@ class Committer:
         first = not self.failed
         self.failed = True
         self._stop_looking()
+        self._forget_waits()
         self._written.extend(release for _, release, _ in self._pending)
         self._pending.clear()
         released, self._written = self._written, deque()

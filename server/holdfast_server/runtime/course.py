@@ -117,7 +117,7 @@ class Course:
                 assert conn is not None
                 await self.instance.on_connect(turn, conn)
         except BaseException as error:
-            activation.node.observer.turn_failed(turn, error)
+            activation.failed(turn, error)
             raise
 
     async def begin(self) -> None:
@@ -137,7 +137,7 @@ class Course:
             buffered = self._activation.info.raw.buffered
             durable = await finish(self._activation, turn, None, buffered=buffered)
         except BaseException as error:
-            self._activation.node.observer.turn_failed(turn, error)
+            self._activation.failed(turn, error)
             self._release(turn)
             if isinstance(error, HoldfastError):
                 await settle(self._activation, turn, error, None)
@@ -195,7 +195,7 @@ class Course:
         raises the one to tell in its place."""
         turn = self.turn
         if turn is not None:
-            self._activation.node.observer.turn_failed(turn, error)
+            self._activation.failed(turn, error)
             if turn.instance is not None and self._instance is not None:
                 self._leave()
                 fail(self._activation, turn, error)

@@ -39,6 +39,7 @@ def put_destruction(activation: Activation, turn: Turn, batch: Batch) -> None:
     if has_rows(activation):
         for prefix in (keys.connection_prefix(actor_id), keys.message_prefix(actor_id)):
             batch.delete_range(prefix, keys.prefix_end(prefix))
+    activation.info.tally.destroyed += 1
     activation.connections = None
     activation.actor_id = b""
     if activation.instance is not None:

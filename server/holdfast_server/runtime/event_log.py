@@ -83,6 +83,7 @@ class EventLogs:
         """Number what a turn emits and add it to its batch, which is about to be submitted."""
         if all(emission.ephemeral for emission in emissions):
             events = [Emitted(emission.name, emission.args, 0) for emission in emissions]
+            self._node.tally.events_ephemeral += len(events)
             return Emissions(0, events, gated=False)
         node, log, actor_id = self._node, self.of(activation), activation.actor_id
         now_ms, sequence = node.environment.clock.now_ms(), log.last
@@ -105,6 +106,8 @@ class EventLogs:
             if not log.due_ms:
                 log.due_ms = now_ms + (emission.retention_ms or self._retention_ms)
                 batch.put(keys.event_expiry_key(log.due_ms, actor_id), b"")
+        node.tally.events += len(rows)
+        node.tally.events_ephemeral += len(events) - len(rows)
         self._extend(actor_id, log, rows, batch)
         gated = self._gate(log, buffered=buffered)
         self._put_sums(actor_id, log, batch)
@@ -133,6 +136,7 @@ class EventLogs:
             start = keys.event_key(actor_id, log.first)
             stored = log.first <= before
             log.trim(names)
+            self._node.tally.events_trimmed += dropped
             if stored:
                 batch.delete_range(start, keys.event_key(actor_id, min(log.first, before + 1)))
         log.bytes, log.last = size - freed, before + len(rows)
@@ -249,6 +253,7 @@ class EventLogs:
             names.append(record.name)
             log.bytes -= len(row)
         log.trim(names)
+        self._node.tally.events_trimmed += len(names)
         if log.first > before:
             batch.delete_range(start, keys.event_key(actor_id, log.first))
         if log.first > log.last:

@@ -86,7 +86,7 @@ async def run_action(
             value = await _invoke(activation, turn, call)
             durable = await finish(activation, turn, value, buffered=action.buffered)
         except BaseException as error:
-            activation.node.observer.turn_failed(turn, error)
+            activation.failed(turn, error)
             raise
         finally:
             activation.release(turn, origin)

@@ -144,6 +144,7 @@ async def claim_key(activation: Activation, call: Call) -> Claim | Answer:
             raise HoldfastError(errors.IDEMPOTENCY_KEY_REUSED)
         answer = await running.join(call.deadline)
         if answer is not None:
+            node.tally.joined += 1
             return Answer(answer.value, answer.durability, answer.actor_id, replayed=True)
     # What was remembered before the store failed may never have been stored.
     activation.check_live()
@@ -166,6 +167,7 @@ async def _replay(activation: Activation, key: CallKey, fingerprint: bytes) -> A
     if record.fingerprint != fingerprint:
         raise HoldfastError(errors.IDEMPOTENCY_KEY_REUSED)
     await activation.until_synced()
+    node.tally.replayed += 1
     if record.outcome == records.ReplyRecord.OUTCOME_RESULT:
         value = Value(record.encoding, record.data)
         return Answer(value, Durability.SYNCED, record.actor_id, replayed=True)

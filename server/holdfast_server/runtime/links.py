@@ -240,6 +240,8 @@ class Links:
         self._by_actor: dict[bytes, dict[bytes, NodeLink]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._sweeping = False
+        # Links that wait for their client to come back.
+        self.waiting = 0
 
     def __len__(self) -> int:
         return len(self._by_id)
@@ -263,6 +265,10 @@ class Links:
         links = self._by_actor.get(actor_id)
         return sum(1 for link in links.values() if link.peer is not None) if links else 0
 
+    def count(self, actor_id: bytes) -> int:
+        """How many connections of an actor are known here."""
+        return len(self._by_actor.get(actor_id, ()))
+
     def acknowledged(self, connection_id: bytes) -> int:
         link = self._by_id.get(connection_id)
         return 0 if link is None else link.acknowledged
@@ -280,6 +286,7 @@ class Links:
     def remove(self, link: NodeLink) -> None:
         if self._by_id.get(link.connection_id) is link:
             del self._by_id[link.connection_id]
+            self.waiting -= link.timer is not None
             of_actor = self._by_actor[link.actor_id]
             del of_actor[link.connection_id]
             if not of_actor:
@@ -331,6 +338,7 @@ class Links:
         """The client has gone, and may come back within the grace time."""
         if self._by_id.get(link.connection_id) is link and not self._node.draining:
             grace_s = self._node.limits.connection_grace_s
+            self.waiting += 1
             link.timer = self._node.loop.call_later(grace_s, self._expire, link)
 
     def _expire(self, link: NodeLink) -> None:

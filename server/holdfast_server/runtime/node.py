@@ -50,6 +50,7 @@ from holdfast_server.runtime.schedules import ScheduleDesk
 from holdfast_server.runtime.sleep import Sleeper
 from holdfast_server.runtime.streams import stream_action
 from holdfast_server.runtime.subscribing import call_of, check_request, subscribe
+from holdfast_server.runtime.tally import NodeTally
 from holdfast_server.runtime.timers import Timers
 from holdfast_server.runtime.turn import ReplyWriter
 from holdfast_server.runtime.visiting import has_hooks, run_visit
@@ -92,6 +93,8 @@ class Node:
         self.runner: Runner
         self.closed = False
         self.draining = False
+        self.tally = NodeTally()
+        self.stopwatch = environment.stopwatch
         self._calls = 0
         self._drained: asyncio.Future[None] | None = None
         self.recovery = Recovery(self, on_store_change)
@@ -133,41 +136,57 @@ class Node:
     async def invoke(self, call: Call) -> Answer:
         """Run an action; see ActorService.InvokeAction."""
         # As `run` does it, but in place: nearly every call comes this way.
-        activation = await self._begin(call)
+        began, tally = self.stopwatch(), None
         try:
-            action = activation.info.action(call.action)
-            if action.streaming:
-                raise HoldfastError(errors.ACTION_WRONG_KIND)
-            run = run_visit if has_hooks(activation, call) else run_action
-            if call.key is None or action.read_only:
-                return await run(activation, call, action, None)
-            return await run_keyed(
-                activation, call, lambda reply: run(activation, call, action, reply)
-            )
-        except HoldfastError as error:
-            if not self.sleeper.missed(activation, call, error):
-                raise
-        finally:
-            self._end(activation)
+            activation = await self._begin(call)
+            try:
+                action = activation.info.action(call.action)
+                tally = action.tally
+                if action.streaming:
+                    raise HoldfastError(errors.ACTION_WRONG_KIND)
+                run = run_visit if has_hooks(activation, call) else run_action
+                if call.key is None or action.read_only:
+                    answer = await run(activation, call, action, None)
+                else:
+                    answer = await run_keyed(
+                        activation, call, lambda reply: run(activation, call, action, reply)
+                    )
+                tally.durations.take(self.stopwatch() - began)
+                return answer
+            except HoldfastError as error:
+                if not self.sleeper.missed(activation, call, error):
+                    raise
+            finally:
+                self._end(activation)
+        except BaseException as error:
+            self.tally.failed(error, self.stopwatch() - began, tally)
+            raise
         return await self.invoke(call)
 
     async def stream(self, call: Call) -> AsyncGenerator[Value, None]:
         """Run a streaming action; see ActorService.StreamAction."""
         # As `run` does it: what is missed has run nothing, and so given no item.
-        activation = await self._begin(call)
+        began, tally = self.stopwatch(), None
         try:
-            action = activation.info.action(call.action)
-            if not action.streaming:
-                raise HoldfastError(errors.ACTION_WRONG_KIND)
-            async with aclosing(stream_action(activation, call, action)) as items:
-                async for item in items:
-                    yield item
-            return
-        except HoldfastError as error:
-            if not self.sleeper.missed(activation, call, error):
-                raise
-        finally:
-            self._end(activation)
+            activation = await self._begin(call)
+            try:
+                action = activation.info.action(call.action)
+                tally = action.tally
+                if not action.streaming:
+                    raise HoldfastError(errors.ACTION_WRONG_KIND)
+                async with aclosing(stream_action(activation, call, action)) as items:
+                    async for item in items:
+                        yield item
+                tally.durations.take(self.stopwatch() - began)
+                return
+            except HoldfastError as error:
+                if not self.sleeper.missed(activation, call, error):
+                    raise
+            finally:
+                self._end(activation)
+        except BaseException as error:
+            self.tally.failed(error, self.stopwatch() - began, tally)
+            raise
         async with aclosing(self.stream(call)) as items:
             async for item in items:
                 yield item
@@ -320,14 +339,23 @@ class Node:
         """Run something with the activation of a call; with the next one, where that fell
         asleep just before."""
         while True:
-            activation = await self._begin(call)
             try:
-                return await run(activation)
-            except HoldfastError as error:
-                if not self.sleeper.missed(activation, call, error):
-                    raise
-            finally:
-                self._end(activation)
+                activation = await self._begin(call)
+                try:
+                    return await run(activation)
+                except HoldfastError as error:
+                    if not self.sleeper.missed(activation, call, error):
+                        raise
+                finally:
+                    self._end(activation)
+            except BaseException as error:
+                self.tally.failed(error, 0.0, None)
+                raise
+
+    @property
+    def calls(self) -> int:
+        """Calls and streams in progress."""
+        return self._calls
 
     async def _begin(self, call: Call) -> Activation:
         """Take a call in: it counts, and its activation stays, until `_end`."""

@@ -173,6 +173,16 @@ class Outbox:
         else:
             self._missed = True
 
+    @property
+    def working(self) -> int:
+        """Lanes at work."""
+        return len(self._lanes)
+
+    @property
+    def backing_off(self) -> int:
+        """Lanes that wait for their next try, as far as memory knows them."""
+        return len(self._napping)
+
     def _has_room(self) -> bool:
         return len(self._lanes) < self._node.limits.outbox_lanes_max
 
@@ -249,6 +259,7 @@ class Outbox:
         except Exception as error:
             log.exception("delivering a send to %s/%s", record.name, list(record.key))
             return self._failed(lane, row_key, record, type(error).__name__)
+        node.tally.sends += 1
         batch = Batch()
         batch.delete(row_key)
         batch.delete(keys.inbox_key(target_scope, sender_id))
@@ -260,8 +271,10 @@ class Outbox:
         size = record.ByteSize()
         record.attempts += 1
         record.last_error = why
+        node.tally.sends_failed += 1
         batch = Batch()
         if record.attempts >= limits.outbox_attempts_max:
+            node.tally.sends_dead += 1
             log.error("send to %s/%s dead-lettered: %s", record.name, list(record.key), why)
             batch.delete(row_key)
             number = keys.parse_send_key(row_key)[2]

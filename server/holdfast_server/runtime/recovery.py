@@ -45,6 +45,7 @@ class Recovery:
         """The store failed: forget what is in memory and open it again."""
         node = self._node
         self._say(cause)
+        node.tally.store_failures += 1
         node.raw.fail()
         node.catalog.drop_all()
         self._first_try = node.loop.create_future()

@@ -129,14 +129,14 @@ class ScheduleDesk:
 
     def __init__(self, node: Node) -> None:
         self._node = node
-        self._rows = ActorRows(node.read, node.scan)
+        self.rows = ActorRows(node.read, node.scan)
 
     # Looking
 
     async def list_of(self, target: Target) -> list[Owned]:
         """All schedules of an actor, in the order in which they are due."""
         actor_id, actor = await self._node.lookup.get(target)
-        found = Agenda(self._rows, self._node.limits, actor_id).list()
+        found = Agenda(self.rows, self._node.limits, actor_id).list()
         await self._node.committer.barrier()
         return [Owned(actor_id, actor, record) for record in found]
 
@@ -156,7 +156,7 @@ class ScheduleDesk:
     async def get(self, which: Named) -> Owned:
         """One schedule; SCHEDULE_NOT_FOUND."""
         actor_id, actor = await self._actor(which)
-        record = _find(Agenda(self._rows, self._node.limits, actor_id), which)
+        record = _find(Agenda(self.rows, self._node.limits, actor_id), which)
         await self._node.committer.barrier()
         return Owned(actor_id, actor, record)
 
@@ -165,8 +165,8 @@ class ScheduleDesk:
     ) -> tuple[list[records.RunRecord], int]:
         """One page of a schedule's runs, the latest first, and where the next begins."""
         actor_id, _ = await self._actor(which)
-        record = _find(Agenda(self._rows, self._node.limits, actor_id), which)
-        runs = runs_of(self._rows, actor_id, record.number, before, limit + 1)
+        record = _find(Agenda(self.rows, self._node.limits, actor_id), which)
+        runs = runs_of(self.rows, actor_id, record.number, before, limit + 1)
         await self._node.committer.barrier()
         following = runs[limit - 1][0] if len(runs) > limit else 0
         return [told(self._node, actor_id, run) for _, run in runs[:limit]], following
@@ -259,7 +259,7 @@ class ScheduleDesk:
         ):
             raise HoldfastError(errors.DEAD_LETTER_NOT_FOUND)
         # Nothing waits from here to the commit, so that no turn can come between.
-        batch, agenda = Batch(), Agenda(self._rows, node.limits, actor_id)
+        batch, agenda = Batch(), Agenda(self.rows, node.limits, actor_id)
         batch.delete(key)
         then(batch, agenda, record)
         agenda.take(batch)

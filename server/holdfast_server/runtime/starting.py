@@ -64,6 +64,7 @@ async def start_actor(
             put_destruction(activation, turn, batch)
         if batch or turn.emitted is not None or turn.afters:
             activation.commit(batch, turn)
+        activation.info.tally.created += created
     except BaseException as error:
         if created:
             activation.actor_id, activation.event_log = b"", None

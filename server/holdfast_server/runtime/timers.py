@@ -143,6 +143,22 @@ class Timers:
         """Actors whose timers fire now."""
         return len(self._lanes)
 
+    @property
+    def due(self) -> int:
+        """Due timers that memory knows of: those that fire, and those behind them."""
+        return sum(len(lane.rows) for lane in self._lanes.values())
+
+    def overdue_s(self) -> float:
+        """How long the oldest timer has been due that has not taken effect."""
+        now_ms = self._node.environment.clock.now_ms()
+        firsts = [lane.rows[0][0] for lane in self._lanes.values() if lane.rows]
+        if not self._has_room():
+            end = keys.timer_key(now_ms)
+            rows = self._node.scan_written(self._cursor, end, limit=1, reverse=False)
+            firsts += [key for key, _ in rows]
+        oldest_ms = min((keys.parse_timer_key(key)[0] for key in firsts), default=now_ms)
+        return max(0, now_ms - oldest_ms) / 1000
+
     def fires_now(self, actor_id: bytes) -> bool:
         """Whether a timer of this actor fires now."""
         return actor_id in self._lanes
@@ -355,6 +371,7 @@ class Timers:
             trace=TraceContext(record.traceparent, record.tracestate),
             fire=fire,
         )
+        node.tally.timer_delays.take(max(0, fire.began_ms - record.due_ms) / 1000)
         try:
             await node.invoke(call)
         except HoldfastError as error:
@@ -373,6 +390,7 @@ class Timers:
 
     def _failed(self, fire: Fire, error: HoldfastError) -> None:
         record = fire.record
+        self._node.tally.timers_failed += 1
         if fire.started:
             # Its first commit has consumed the schedule.
             batch = Batch()
@@ -407,6 +425,7 @@ class Timers:
     def _give_up(self, fire: Fire, error: HoldfastError) -> None:
         """No further try: a one-shot becomes a dead letter, any other goes on."""
         log.error("%s gave up: %s", fire.fire_id, error)
+        self._node.tally.timers_given_up += 1
         self._move_on(fire, error)
 
     def _move_on(self, fire: Fire, error: HoldfastError | None) -> None:

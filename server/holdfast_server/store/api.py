@@ -18,6 +18,8 @@ from __future__ import annotations
 
 from typing import Final, Protocol
 
+from holdfast_server.core.tally import Sample
+
 PUT: Final = 0
 DELETE: Final = 1
 DELETE_RANGE: Final = 2
@@ -109,6 +111,10 @@ class Store(Protocol):
 
     def checkpoint(self, path: str) -> None:
         """Write a consistent copy of everything synced to the new directory `path`."""
+        ...
+
+    def samples(self) -> list[Sample]:
+        """What the engine tells of itself; nothing while it is not open."""
         ...
 
     def close(self) -> None:

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable
 from typing import Literal
 
+from holdfast_server.core.tally import Sample
 from holdfast_server.store.api import DELETE_RANGE, Batch, StaleEpochError, Store, StoreError
 
 Operation = Literal["read", "write", "sync", "reopen"]
@@ -121,6 +122,9 @@ class FaultyStore:
     def checkpoint(self, path: str) -> None:
         self._check("read")
         self.inner.checkpoint(path)
+
+    def samples(self) -> list[Sample]:
+        return self.inner.samples()
 
     def close(self) -> None:
         with self._sync_lock, self._lock:

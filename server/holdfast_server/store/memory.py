@@ -16,6 +16,7 @@ from typing import Final
 
 import msgspec
 
+from holdfast_server.core.tally import Sample
 from holdfast_server.store import format as store_format
 from holdfast_server.store.api import DELETE, PUT, Batch, StaleEpochError, StoreError
 
@@ -94,6 +95,9 @@ class MemoryStore:
                 os.fsync(file.fileno())
         except OSError as error:
             raise StoreError(f"checkpoint failed: {error}") from error
+
+    def samples(self) -> list[Sample]:
+        return []
 
     def close(self) -> None:
         with self._lock:

@@ -31,9 +31,11 @@ from rocksdict import (
     WriteBatch,
 )
 
+from holdfast_server.core.tally import Sample
 from holdfast_server.store import format as store_format
 from holdfast_server.store.api import DELETE, PUT, Batch, StaleEpochError, StoreError
 from holdfast_server.store.directory_lock import DirectoryLock, DirectoryLockedError, sync_directory
+from holdfast_server.store.rocks_samples import samples_of
 
 __all__ = ["DirectoryLockedError", "RocksReader", "RocksStore"]
 
@@ -226,6 +228,16 @@ class RocksStore:
             except Exception as error:
                 shutil.rmtree(target, ignore_errors=True)
                 raise StoreError(f"checkpoint failed: {error}") from error
+
+    def samples(self) -> list[Sample]:
+        database = self._database
+        if self._failure or database is None:
+            return []
+        try:
+            return samples_of(database.property_int_value, database.property_value, self._data_dir)
+        except Exception:
+            # It is just being closed.
+            return []
 
     def close(self) -> None:
         with self._checkpoint_lock, self._sync_lock:

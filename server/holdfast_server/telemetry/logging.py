@@ -30,26 +30,37 @@ def configure(form: str, level: str, context: Context, stream: TextIO | None = N
     new settings hold.
     """
     root = logging.getLogger()
-    for handler in root.handlers:
-        if not isinstance(handler, ServerHandler):
+    for each in root.handlers:
+        if not isinstance(each, ContextHandler):
             return
     handler = ServerHandler(context, stream)
     handler.setFormatter(JsonFormatter() if form == "json" else TextFormatter())
-    root.handlers[:] = [handler]
+    others = [each for each in root.handlers if not isinstance(each, ServerHandler)]
+    root.handlers[:] = [handler, *others]
     root.setLevel(level.upper())
 
 
-class ServerHandler(logging.StreamHandler[TextIO]):
-    """Adds to a record where it comes from, unless it says so itself."""
+class ContextHandler(logging.Handler):
+    """A handler of the server's own, which knows where a record comes from."""
+
+    context: Context
+
+    def add_context(self, record: logging.LogRecord) -> None:
+        """Add to a record where it comes from, unless it says so itself."""
+        known = vars(record)
+        for name, value in self.context().items():
+            known.setdefault(name, value)
+
+
+class ServerHandler(logging.StreamHandler[TextIO], ContextHandler):
+    """Writes lines."""
 
     def __init__(self, context: Context, stream: TextIO | None = None) -> None:
         super().__init__(stream or sys.stderr)
-        self._context = context
+        self.context = context
 
     def emit(self, record: logging.LogRecord) -> None:
-        known = vars(record)
-        for name, value in self._context().items():
-            known.setdefault(name, value)
+        self.add_context(record)
         super().emit(record)
 
 
@@ -62,7 +73,7 @@ class JsonFormatter(logging.Formatter):
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
-            **_fields(record),
+            **fields_of(record),
         }
         if record.exc_info:
             fields["exception"] = self.formatException(record.exc_info)
@@ -76,7 +87,7 @@ class TextFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         line = f"{_time(record)} {record.levelname} {record.name}: {record.getMessage()}"
-        fields = [f"{name}={_json(value)}" for name, value in _fields(record).items()]
+        fields = [f"{name}={_json(value)}" for name, value in fields_of(record).items()]
         if fields:
             line += f" [{' '.join(fields)}]"
         if record.exc_info:
@@ -95,7 +106,8 @@ def _time(record: logging.LogRecord) -> str:
     return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def _fields(record: logging.LogRecord) -> dict[str, Any]:
+def fields_of(record: logging.LogRecord) -> dict[str, Any]:
+    """What a record has beside its message: where it comes from, and what it was given."""
     found = vars(record)
     fields = {name: found[name] for name in _KNOWN if name in found}
     fields.update((name, value) for name, value in found.items() if name not in _OWN)

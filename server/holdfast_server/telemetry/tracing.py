@@ -11,30 +11,23 @@ import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from holdfast_server.telemetry.signals import is_asked_for, is_disabled
+
 if TYPE_CHECKING:
     from holdfast_server.telemetry.provider import Tracing
-
-_ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 
 
 def open_tracing(environ: Mapping[str, str], *, keys: bool) -> Tracing | None:
     """What makes spans here; None when nobody wants any."""
-    if environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
+    if is_disabled(environ):
         return None
     provider = _provider_of_application()
-    if provider is None and not _is_asked_for(environ):
+    if provider is None and not is_asked_for(environ, "traces"):
         return None
     from holdfast_server.telemetry.provider import Tracing, make_provider
 
     own = provider is None
     return Tracing(make_provider(environ) if own else provider, own=own, keys=keys)
-
-
-def _is_asked_for(environ: Mapping[str, str]) -> bool:
-    exporter = environ.get("OTEL_TRACES_EXPORTER", "").strip().lower()
-    if exporter:
-        return exporter != "none"
-    return any(environ.get(name, "").strip() for name in _ENDPOINTS)
 
 
 def _provider_of_application() -> Any:

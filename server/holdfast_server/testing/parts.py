@@ -10,6 +10,7 @@ from typing import Any
 from holdfast.testing._loop import LoopHub
 from holdfast.testing._time import TestTime
 from holdfast.testing.faults import Faults
+from holdfast_server.core.tally import Sample
 from holdfast_server.store.api import Batch, StoreError
 from holdfast_server.store.faults import FaultyStore
 from holdfast_server.telemetry.observer import ObservedTurn, Observer
@@ -124,6 +125,9 @@ class PluggedStore:
 
     def checkpoint(self, path: str) -> None:
         self._ready().checkpoint(path)
+
+    def samples(self) -> list[Sample]:
+        return self._disk.samples()
 
     def close(self) -> None:
         """The disk outlives the server."""

@@ -48,7 +48,8 @@ _NEVER_S = 10 * 365 * 86_400
 # Settings of what a harness has not: ports, callers to tell apart, the process.
 _NOT_HERE = frozenset(
     {
-        *("admin", "grpc", "http", "insecure", "log_format", "log_level", "loop", "reflection"),
+        *("admin", "grpc", "http", "insecure", "log_format", "log_level", "loop", "metrics"),
+        "reflection",
         *("tls_cert", "tls_client_ca", "tls_key", "token", "token_file"),
     }
 )

@@ -1,5 +1,5 @@
 // Command conformance runs the conformance cases with the generated Go client:
-// `conformance ADDRESS CASES_DIRECTORY`.
+// `conformance ADDRESS ADMIN_ADDRESS CASES_DIRECTORY`.
 //
 // One line per case: `ok NAME` or `failed NAME: reason`.
 package main
@@ -43,16 +43,20 @@ type step struct {
 	Error    map[string]any    `json:"error"`
 }
 
-func main() {
-	if len(os.Args) != 3 {
-		log.Fatal("usage: conformance ADDRESS CASES_DIRECTORY")
-	}
-	connection, err := grpc.NewClient(os.Args[1], grpc.WithTransportCredentials(insecure.NewCredentials()))
+func connect(address string) *grpc.ClientConn {
+	connection, err := grpc.NewClient(address, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
 		log.Fatal(err)
 	}
-	methods := methodsOf(connection)
-	files, err := filepath.Glob(filepath.Join(os.Args[2], "*.json"))
+	return connection
+}
+
+func main() {
+	if len(os.Args) != 4 {
+		log.Fatal("usage: conformance ADDRESS ADMIN_ADDRESS CASES_DIRECTORY")
+	}
+	methods := methodsOf(connect(os.Args[1]), connect(os.Args[2]))
+	files, err := filepath.Glob(filepath.Join(os.Args[3], "*.json"))
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -31,12 +31,13 @@ type message[T any] interface {
 	proto.Message
 }
 
-func methodsOf(connection grpc.ClientConnInterface) map[string]method {
+func methodsOf(connection, admin grpc.ClientConnInterface) map[string]method {
 	actors := holdfastv1.NewActorServiceClient(connection)
 	letters := holdfastv1.NewDeadLetterServiceClient(connection)
 	events := holdfastv1.NewEventServiceClient(connection)
 	kv := holdfastv1.NewKvServiceClient(connection)
 	schedules := holdfastv1.NewScheduleServiceClient(connection)
+	operators := holdfastv1.NewAdminServiceClient(admin)
 	return map[string]method{
 		"holdfast.v1.ActorService/CreateActor":            unary(actors.CreateActor),
 		"holdfast.v1.ActorService/GetOrCreateActor":       unary(actors.GetOrCreateActor),
@@ -46,6 +47,7 @@ func methodsOf(connection grpc.ClientConnInterface) map[string]method {
 		"holdfast.v1.ActorService/InvokeAction":           unary(actors.InvokeAction),
 		"holdfast.v1.ActorService/StreamAction":           streaming(actors.StreamAction),
 		"holdfast.v1.ActorService/DescribeActors":         unary(actors.DescribeActors),
+		"holdfast.v1.AdminService/Explain":                unary(operators.Explain),
 		"holdfast.v1.DeadLetterService/ListDeadLetters":   unary(letters.ListDeadLetters),
 		"holdfast.v1.DeadLetterService/RetryDeadLetter":   unary(letters.RetryDeadLetter),
 		"holdfast.v1.DeadLetterService/DiscardDeadLetter": unary(letters.DiscardDeadLetter),

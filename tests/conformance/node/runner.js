@@ -1,4 +1,5 @@
-// Runs the conformance cases with grpc-js and the plain protos: `runner.js ADDRESS CASES_DIRECTORY`.
+// Runs the conformance cases with grpc-js and the plain protos: `runner.js ADDRESS ADMIN_ADDRESS
+// CASES_DIRECTORY`.
 // One line per case: `ok NAME` or `failed NAME: reason`.
 "use strict";
 
@@ -13,8 +14,10 @@ const { Mismatch, expand, match } = require("./patterns.js");
 
 const DOMAIN = "holdfast.dev";
 const TIMEOUT_S = 20;
+const ADMIN = "holdfast.v1.AdminService";
 const SERVICES = [
   "holdfast.v1.ActorService",
+  ADMIN,
   "holdfast.v1.DeadLetterService",
   "holdfast.v1.EventService",
   "holdfast.v1.KvService",
@@ -25,6 +28,7 @@ const SERVICES = [
 const definitions = protoLoader.loadSync(
   [
     "holdfast/v1/actor_service.proto",
+    "holdfast/v1/admin_service.proto",
     "holdfast/v1/dead_letter_service.proto",
     "holdfast/v1/event_service.proto",
     "holdfast/v1/kv_service.proto",
@@ -43,11 +47,11 @@ const definitions = protoLoader.loadSync(
 );
 const packages = grpc.loadPackageDefinition(definitions);
 
-function connect(address) {
+function connect(address, admin) {
   return Object.fromEntries(
     SERVICES.map((name) => {
       const Client = name.split(".").reduce((found, part) => found[part], packages);
-      return [name, new Client(address, grpc.credentials.createInsecure())];
+      return [name, new Client(name === ADMIN ? admin : address, grpc.credentials.createInsecure())];
     }),
   );
 }
@@ -164,8 +168,8 @@ async function runCase(clients, steps) {
   }
 }
 
-async function main(address, directory) {
-  const clients = connect(address);
+async function main(address, admin, directory) {
+  const clients = connect(address, admin);
   const files = fs.readdirSync(directory).filter((name) => name.endsWith(".json"));
   for (const file of files.sort()) {
     const cases = JSON.parse(fs.readFileSync(path.join(directory, file), "utf8"));

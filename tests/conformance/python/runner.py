@@ -1,4 +1,4 @@
-"""Runs the conformance cases with the generated stubs: `runner ADDRESS CASES_DIRECTORY`.
+"""Runs the conformance cases with the generated stubs: `runner ADDRESS ADMIN_ADDRESS CASES`.
 
 One line per case: `ok NAME` or `failed NAME: reason`.
 """
@@ -22,6 +22,7 @@ from grpc_health.v1 import health_pb2_grpc
 
 from holdfast.v1 import (
     actor_service_pb2_grpc,
+    admin_service_pb2_grpc,
     dead_letter_service_pb2_grpc,
     event_service_pb2_grpc,
     kv_service_pb2_grpc,
@@ -30,9 +31,11 @@ from holdfast.v1 import (
 from tests.conformance.python.patterns import Mismatch, expand, match
 
 DOMAIN = "holdfast.dev"
+ADMIN = "holdfast.v1.AdminService"
 TIMEOUT_S = 20.0
 STUBS: dict[str, Callable[[grpc.aio.Channel], Any]] = {
     "holdfast.v1.ActorService": actor_service_pb2_grpc.ActorServiceStub,
+    ADMIN: admin_service_pb2_grpc.AdminServiceStub,
     "holdfast.v1.DeadLetterService": dead_letter_service_pb2_grpc.DeadLetterServiceStub,
     "holdfast.v1.EventService": event_service_pb2_grpc.EventServiceStub,
     "holdfast.v1.KvService": kv_service_pb2_grpc.KvServiceStub,
@@ -64,10 +67,12 @@ class Client(Protocol):
 
 
 class GrpcClient:
-    """The generated stubs over one channel."""
+    """The generated stubs over a channel to each port."""
 
-    def __init__(self, channel: grpc.aio.Channel) -> None:
-        self._stubs = {name: make(channel) for name, make in STUBS.items()}
+    def __init__(self, channel: grpc.aio.Channel, admin: grpc.aio.Channel) -> None:
+        self._stubs = {
+            name: make(admin if name == ADMIN else channel) for name, make in STUBS.items()
+        }
 
     def begin(
         self, method: MethodDescriptor, request: Any, timeout_s: float, metadata: dict[str, str]
@@ -223,9 +228,12 @@ async def run_all(client: Client, directory: str) -> int:
     return 1 if failed else 0
 
 
-async def main(address: str, directory: str) -> int:
-    async with grpc.aio.insecure_channel(address) as channel:
-        return await run_all(GrpcClient(channel), directory)
+async def main(address: str, admin: str, directory: str) -> int:
+    async with (
+        grpc.aio.insecure_channel(address) as channel,
+        grpc.aio.insecure_channel(admin) as admin_channel,
+    ):
+        return await run_all(GrpcClient(channel, admin_channel), directory)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from holdfast.v1 import session_service_pb2_grpc
 from holdfast_server.core import errors
 from holdfast_server.core.errors import HoldfastError
 from holdfast_server.rpc.auth import token_of
-from holdfast_server.rpc.guard import Context, abort
+from holdfast_server.rpc.guard import Context, abort, count
 from holdfast_server.rpc.session.resume import TOKEN_BYTES, digest_of
 from holdfast_server.rpc.session.session import Session, read_frame
 from holdfast_server.rpc.session.shared import Shared
@@ -47,13 +47,23 @@ class SessionService(session_service_pb2_grpc.SessionServiceServicer):
     async def OpenSession(self, _: Any, context: Context) -> None:  # type: ignore[override]
         """One session, from its first frame to its last."""
         self._count += 1
+        began = self._shared.calls.stopwatch()
         try:
-            failure = await self._run(context)
+            try:
+                failure = await self._run(context)
+            except asyncio.CancelledError:
+                self._ended(began, HoldfastError(errors.CANCELLED))
+                raise
+            self._ended(began, failure)
             if failure is not None:
                 # A client that takes nothing has it wait, and so counts until then.
                 await abort(context, failure)
         finally:
             self._count -= 1
+
+    def _ended(self, began: float, failure: Exception | None) -> None:
+        """Count a session that is over."""
+        count(self._shared.calls, "SessionService/OpenSession", began, failure)
 
     async def _run(self, context: Context) -> Exception | None:
         """Why the session ended; None when its client closed it."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from holdfast_server.core.call import Call
 from holdfast_server.core.mailbox import Bounds
+from holdfast_server.core.tally import ActorTally, CallTally
 from holdfast_server.core.values import Value
 from holdfast_server.runtime.connections import Conn
 from holdfast_server.runtime.turn import Turn
@@ -36,6 +37,10 @@ class ActionInfo(Protocol):
     def buffered(self) -> bool: ...
     @property
     def timeout_s(self) -> float: ...
+    @property
+    def tally(self) -> CallTally:
+        """Where its calls are counted."""
+        ...
 
 
 class ConnectHooks(NamedTuple):
@@ -87,6 +92,16 @@ class ActorInfo(Protocol):
     @property
     def guarded_events(self) -> frozenset[str]:
         """Names of the events that a caller must be allowed to subscribe to."""
+        ...
+
+    @property
+    def tally(self) -> ActorTally:
+        """Where its actors are counted."""
+        ...
+
+    @property
+    def actions(self) -> Mapping[str, ActionInfo]:
+        """All of them by name."""
         ...
 
     def action(self, name: str) -> ActionInfo:

@@ -13,6 +13,7 @@ from holdfast_server.core import errors
 from holdfast_server.core.errors import HoldfastError
 from holdfast_server.core.limits import Limits
 from holdfast_server.core.mailbox import Bounds
+from holdfast_server.core.tally import ActorTally, CallTally
 from holdfast_server.core.values import Value
 from holdfast_server.runtime.activation import Activation
 from holdfast_server.runtime.node import Node
@@ -24,7 +25,7 @@ from holdfast_server.runtime.runners.local.state import not_encodable
 class LocalAction:
     """ActionInfo over an SDK ActionSpec."""
 
-    __slots__ = ("buffered", "interleave", "read_only", "spec", "streaming", "timeout_s")
+    __slots__ = ("buffered", "interleave", "read_only", "spec", "streaming", "tally", "timeout_s")
 
     def __init__(self, spec: ActionSpec, cls: type[Actor[Any, Any]], timeout_s: float) -> None:
         self.spec = spec
@@ -34,6 +35,7 @@ class LocalAction:
         self.streaming = spec.kind == "stream"
         self.buffered = (spec.durability or cls.durability) == "buffered"
         self.timeout_s = timeout_s if spec.timeout_s is None else spec.timeout_s
+        self.tally = CallTally()
 
 
 def _option(cls: type[Actor[Any, Any]], name: str, default: Any) -> Any:
@@ -81,12 +83,13 @@ class LocalInfo:
         self.guarded_events = frozenset(
             name for name, event in actor_type.events.items() if event.can_subscribe is not None
         )
-        self._actions = {
+        self.tally = ActorTally()
+        self.actions: Mapping[str, LocalAction] = {
             name: LocalAction(spec, cls, timeout_s) for name, spec in actor_type.actions.items()
         }
 
     def action(self, name: str) -> LocalAction:
-        action = self._actions.get(name)
+        action = self.actions.get(name)
         if action is None:
             raise HoldfastError(
                 errors.ACTION_NOT_FOUND,
