@@ -24,7 +24,7 @@ from holdfast_server.core.values import Durability, Value
 from holdfast_server.core.waits import find_cycle
 from holdfast_server.runtime.background import Background
 from holdfast_server.runtime.deadline import Expiring
-from holdfast_server.runtime.effects import Effects
+from holdfast_server.runtime.effects import Effects, Told
 from holdfast_server.runtime.expiry import expires_at_ms
 from holdfast_server.runtime.runners.api import ActorInfo, Instance
 from holdfast_server.runtime.starting import start_actor
@@ -362,14 +362,24 @@ class Activation:
         self, batch: Batch, turn: Turn, *, buffered: bool = False
     ) -> asyncio.Future[Durability]:
         """Submit `batch`; the future is done when its answer may leave."""
+        durable = self.submit(batch, turn, None, buffered=buffered).durable
+        assert durable is not None
+        return durable
+
+    def submit(
+        self, batch: Batch, turn: Turn, told: Told | None, *, buffered: bool = False
+    ) -> Effects:
+        """Submit `batch`; `told` is called when its answer may leave, or the effects'
+        `durable` done where there is none."""
         if not self.live:
             self._check_commit(turn, batch)
         node = self.node
-        effects = Effects(node, turn)
+        effects = Effects(node, turn, told)
         if not batch:
             effects.publish_ephemeral()
             if self.last_commit <= node.committer.synced:
-                return effects.leave()
+                effects.leave()
+                return effects
         buffered = buffered and not effects.gated
         if batch:
             effects.reached = Durability.BUFFERED if buffered else _SYNCED
@@ -387,7 +397,7 @@ class Activation:
             instance.keep_state(turn)
             if grown and instance is self.instance:
                 node.catalog.grew(self, grown)
-        return effects.durable
+        return effects
 
     def _check_commit(self, turn: Turn, batch: Batch) -> None:
         try:

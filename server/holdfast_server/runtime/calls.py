@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from typing import Protocol
 
 from holdfast_server.core import errors
 from holdfast_server.core.errors import HoldfastError
@@ -34,10 +35,25 @@ def ends_here() -> HoldfastError:
     )
 
 
+def _cut_off() -> HoldfastError:
+    return HoldfastError(
+        errors.COMMIT_UNKNOWN,
+        "the server stopped before the call ended; retry with the same idempotency key",
+    )
+
+
+class Cuttable(Protocol):
+    """A call in progress that has no task."""
+
+    def cut(self, error: HoldfastError) -> None:
+        """Answer with this, and nothing later."""
+        ...
+
+
 class Calls:
     """Tasks of the RPCs and requests in progress."""
 
-    __slots__ = ("_cut", "_loop", "_streams_end", "_tasks", "draining")
+    __slots__ = ("_cut", "_loop", "_streams_end", "_tasks", "_without_task", "draining")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -45,6 +61,7 @@ class Calls:
         self._streams_end = False
         self._tasks: set[asyncio.Task[object]] = set()
         self._cut: set[asyncio.Task[object]] = set()
+        self._without_task: set[Cuttable] = set()
 
     def enter(self) -> asyncio.Task[object]:
         """Count the call of this task; SERVER_DRAINING when no more are taken."""
@@ -55,6 +72,13 @@ class Calls:
         assert task is not None
         self._tasks.add(task)
         return task
+
+    def enter_without_task(self, call: Cuttable) -> None:
+        """Count a call that is run in another's task, until it leaves."""
+        self._without_task.add(call)
+
+    def leave_without_task(self, call: Cuttable) -> None:
+        self._without_task.discard(call)
 
     def leave(self, task: asyncio.Task[object] | None) -> None:
         """The call of this task is over; nothing where it did not come so far as to count."""
@@ -75,10 +99,7 @@ class Calls:
         if task is None or task not in self._cut:
             return None
         task.uncancel()
-        return HoldfastError(
-            errors.COMMIT_UNKNOWN,
-            "the server stopped before the call ended; retry with the same idempotency key",
-        )
+        return _cut_off()
 
     def failure_of(self, error: BaseException, task: asyncio.Task[object] | None) -> HoldfastError:
         """What a client hears of what ended a call that counts as `task`, if it came that far."""
@@ -89,6 +110,8 @@ class Calls:
 
     async def cut(self) -> None:
         """Cancel what is in progress and give it a moment to answer."""
+        for call in list(self._without_task):
+            call.cut(_cut_off())
         self._cut = set(self._tasks)
         for task in self._cut:
             task.cancel()

@@ -132,6 +132,23 @@ async def run_keyed(
         claim.end(answer)
 
 
+def claim_now(activation: Activation, call: Call) -> Claim | None:
+    """The right to run `call` whose key is new, as far as memory tells; else None: it has
+    to wait, to look into the store, or to be refused."""
+    node, key, limits, table = (
+        activation.node, call.key, activation.node.limits, activation.replies,
+    )  # fmt: skip
+    assert key is not None
+    identity = (activation.scope, key[0], key[1])
+    if table is None or identity in node.flights:
+        return None
+    verdict = table.judge(key, rows_max=limits.replies_max, bytes_max=limits.replies_bytes_max)
+    if verdict is not _RUN:
+        return None
+    node.reply_sweep.hear(key)
+    return Claim(activation, key, call.fingerprint(), identity)
+
+
 async def claim_key(activation: Activation, call: Call) -> Claim | Answer:
     """The right to run `call`, or the answer that its key has; refusals are raised."""
     assert call.key is not None

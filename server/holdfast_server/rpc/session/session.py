@@ -82,6 +82,8 @@ class Session:
         self.streams = Streams(limits.session_streams_max)
         # Subscriptions that have begun and do not stand yet, in order.
         self.subscribing: dict[int, SubscriptionStream] = {}
+        # Calls whose tasks have yet to take their first step.
+        self.unbegun = 0
         # Whether nothing more is said in it.
         self.over = False
         # Why the server ended it.

@@ -36,6 +36,10 @@ class ActionInfo(Protocol):
     def buffered(self) -> bool: ...
     @property
     def timeout_s(self) -> float: ...
+    @property
+    def waits(self) -> bool:
+        """Whether `Instance.invoke` may give a coroutine."""
+        ...
 
 
 class ConnectHooks(NamedTuple):
@@ -92,6 +96,8 @@ class ActorInfo(Protocol):
     def action(self, name: str) -> ActionInfo:
         """ACTION_NOT_FOUND when there is none."""
         ...
+
+    def find_action(self, name: str) -> ActionInfo | None: ...
 
     def check_input(self, value: Value | None) -> None:
         """ACTOR_INVALID_INPUT when the input does not fit."""
