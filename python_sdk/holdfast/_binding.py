@@ -132,10 +132,12 @@ class Binder:
                 except (ValueError, TypeError, RecursionError):
                     pass  # bound again below, for the error or a number written as text
                 else:
-                    for index in self._checked[encoding]:
-                        _check(self._positional[index], values[index])
-                    for index in self._completed:
-                        complete(values[index])
+                    if checked := self._checked[encoding]:
+                        for index in checked:
+                            _check(self._positional[index], values[index])
+                    if self._completed:
+                        for index in self._completed:
+                            complete(values[index])
                     return values, {}
         return self._bind_each(args, kwargs)
 

@@ -23,6 +23,7 @@ from holdfast_server.core.mailbox import EXCLUSIVE, INTERLEAVED, READ_ONLY, Mail
 from holdfast_server.core.values import Durability, Value
 from holdfast_server.core.waits import find_cycle
 from holdfast_server.runtime.background import Background
+from holdfast_server.runtime.committer import Release
 from holdfast_server.runtime.deadline import Expiring
 from holdfast_server.runtime.effects import Effects, Told
 from holdfast_server.runtime.expiry import expires_at_ms
@@ -366,6 +367,15 @@ class Activation:
         assert durable is not None
         return durable
 
+    def submit_plain(self, batch: Batch, turn: Turn, release: Release) -> None:
+        """Submit the synced `batch` of a turn of which only its answer leaves: what `submit`
+        does, without the effects that there are not."""
+        if not self.live:
+            self._check_commit(turn, batch)
+        self.last_commit = self.node.committer.submit(batch, self.epoch, release)
+        if turn.encoded is not None:
+            self._keep_state(turn)
+
     def submit(
         self, batch: Batch, turn: Turn, told: Told | None, *, buffered: bool = False
     ) -> Effects:
@@ -391,13 +401,18 @@ class Activation:
         if turn.span is not None:
             effects.watched = node.observer.commit_began(turn, len(batch.ops), batch.size)
         if turn.encoded is not None:
-            instance = turn.instance
-            assert instance is not None
-            grown = len(turn.encoded) - instance.state_bytes
-            instance.keep_state(turn)
-            if grown and instance is self.instance:
-                node.catalog.grew(self, grown)
+            self._keep_state(turn)
         return effects
+
+    def _keep_state(self, turn: Turn) -> None:
+        """The encoding of `turn` has been submitted."""
+        instance, encoded = turn.instance, turn.encoded
+        assert instance is not None
+        assert encoded is not None
+        grown = len(encoded) - instance.state_bytes
+        instance.keep_state(turn)
+        if grown and instance is self.instance:
+            self.node.catalog.grew(self, grown)
 
     def _check_commit(self, turn: Turn, batch: Batch) -> None:
         try:

@@ -88,7 +88,7 @@ class Committer:
             self._applying = True
             self._loop.call_soon(self.apply)
         delay_s = self._pace.came(self.submitted - self._taken, self._now())
-        if not self._syncing:
+        if not (self._syncing or self._starting):
             self._start_in(delay_s)
         return self.submitted
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine
 from contextvars import copy_context
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from holdfast_server.core.call import Answer, Call
 from holdfast_server.core.errors import HoldfastError
@@ -30,6 +30,10 @@ if TYPE_CHECKING:
     from holdfast_server.runtime.node import Node
     from holdfast_server.runtime.runners.api import ActionInfo
     from holdfast_server.runtime.turn import Turn
+
+
+# A member costs less by a name of its own (see `core.mailbox`).
+_SYNCED: Final = Durability.SYNCED
 
 
 class Asker(Protocol):
@@ -110,8 +114,8 @@ class _Run:
         activation, call, instance = self._activation, self._call, self._activation.instance
         assert instance is not None
         turn = self._turn = make_turn(activation, call, action)
+        # Nobody else can come while it runs, so that it has no need of the mailbox.
         activation.node.observer.turn_began(turn)
-        activation.mailbox.offer(turn, turn.mode)
         turn.begin(instance, activation.actor_id, self._claim)
         turn.conn = call
         try:
@@ -124,17 +128,26 @@ class _Run:
             return
         self._value = value
         if turn.destroyed:
+            activation.mailbox.offer(turn, turn.mode)
             self._direct.go_on(self._end_actor(action.buffered))
             return
+        buffered = action.buffered
         try:
-            batch = effects_of(activation, turn, value, buffered=action.buffered)
-            activation.submit(batch, turn, self._told, buffered=action.buffered)
+            batch = effects_of(activation, turn, value, buffered=buffered)
+            if turn.leaves_more or buffered or not batch:
+                activation.submit(batch, turn, self._told, buffered=buffered)
+            else:
+                activation.submit_plain(batch, turn, self._release)
         except BaseException as error:
             self._failed(error)
             return
         if turn.sleeps:
             activation.node.sleeper.begin(activation)
-        activation.release(turn, None)
+        self._end_turn()
+
+    def _end_turn(self) -> None:
+        self._turn.ended = True
+        self._activation.node.observer.turn_ended(self._turn)
 
     async def _end_actor(self, buffered: bool) -> None:
         """The hooks of an actor that ends may wait, and its mailbox with them."""
@@ -142,7 +155,7 @@ class _Run:
         try:
             durable = await finish(activation, turn, self._value, buffered=buffered)
         except BaseException as error:
-            self._failed(error)
+            self._failed(error, held=True)
             return
         activation.release(turn, None)
         try:
@@ -153,10 +166,13 @@ class _Run:
         else:
             self._told(reached, None)
 
-    def _failed(self, error: BaseException) -> None:
+    def _failed(self, error: BaseException, *, held: bool = False) -> None:
         activation, turn = self._activation, self._turn
         activation.node.observer.turn_failed(turn, error)
-        activation.release(turn, None)
+        if held:
+            activation.release(turn, None)
+        else:
+            self._end_turn()
         self._direct.go_on(self._settle(error))
 
     async def _settle(self, error: BaseException) -> None:
@@ -167,6 +183,9 @@ class _Run:
                 error = other
         self._over(None)
         self._asker.ended_with(error)
+
+    def _release(self, error: HoldfastError | None) -> None:
+        self._told(_SYNCED, error)
 
     def _told(self, reached: Durability, error: HoldfastError | None) -> None:
         """What has become of the commit."""

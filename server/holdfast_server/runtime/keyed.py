@@ -101,12 +101,13 @@ class Claim:
             return
         client_id, number, below = key
         client = table.find_client(client_id) or table.client(sweep.shared_id(client_id))
+        prefix = keys.client_reply_prefix(scope, client_id)
         for gone in table.acknowledge(client, below):
-            batch.delete(keys.client_reply_key(scope, client_id, gone))
+            batch.delete(prefix + gone.to_bytes(8))
         record.acknowledged_below = client.floor
         sweep.note_client(scope, client, batch)
         data = record.SerializeToString()
-        batch.put(keys.client_reply_key(scope, client_id, number), data)
+        batch.put(prefix + number.to_bytes(8), data)
         table.stored_of(client, number, len(data))
 
 

@@ -103,7 +103,7 @@ class LocalInstance:
 
     def get_state(self, turn: Turn) -> Any:
         state = self._state or self._declared_state()
-        return state.get(turn, bool(self.activation.mailbox.running))
+        return state.get(turn, self.activation.mailbox)
 
     def set_state(self, turn: Turn, value: Any) -> None:
         turn.check_change()
