@@ -24,7 +24,7 @@ from holdfast_server.process.failures import (
 )
 from holdfast_server.process.shutdown import Shutdown
 from holdfast_server.process.supervisor import Supervised, Supervisor
-from holdfast_server.process.system import hand_over_quickly, loop_factory, spare_the_collector
+from holdfast_server.process.system import loop_factory, spare_the_collector
 from holdfast_server.runtime.runners.local import current_fields
 from holdfast_server.server import Server
 from holdfast_server.store.api import StoreError
@@ -67,7 +67,6 @@ async def run(
         if server.tracing is not None:
             server.tracing.share()
         spare_the_collector()
-        hand_over_quickly()
         if supervised is not None:
             supervised.serves()
         on_ready(server, shutdown)

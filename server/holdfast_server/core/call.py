@@ -79,10 +79,13 @@ class Call:
     def fingerprint(self) -> bytes:
         """16 bytes that are equal for the same action with the same arguments."""
         args, kwargs = self.args, self.kwargs
-        if kwargs is None and args is not None:
+        if kwargs is None:
             # What nearly every call has, in one step.
-            encoding, data = args
-            plain = b"%s\0%d:%d:%s-" % (self.action.encode(), encoding, len(data), data)
+            if args is None:
+                plain = b"%s\0--" % self.action.encode()
+            else:
+                encoding, data = args
+                plain = b"%s\0%d:%d:%s-" % (self.action.encode(), encoding, len(data), data)
             return blake2b(plain, digest_size=16).digest()
         said = b"%s\0%s%s" % (
             self.action.encode(),

@@ -14,8 +14,6 @@ from typing import Any
 
 from holdfast_server.settings import ConfigError
 
-_SWITCH_S = 0.005
-
 
 class SystemClock:
     """The machine's wall clock."""
@@ -70,14 +68,6 @@ def spare_the_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 100)
-
-
-def hand_over_quickly() -> None:
-    """Let the committer's thread have the interpreter lock soon, from a loop that is busy.
-
-    It asks for it twice a sync, and by default waits five milliseconds, many syncs long.
-    """
-    sys.setswitchinterval(_SWITCH_S)
 
 
 def loop_factory(kind: str) -> Callable[[], asyncio.AbstractEventLoop]:
