@@ -32,7 +32,7 @@ from holdfast_server.runtime.starting import start_actor
 from holdfast_server.runtime.turn import ReplyWriter, Turn
 from holdfast_server.store import keys
 from holdfast_server.store.api import Batch
-from holdfast_server.store.v1 import records_pb2 as records
+from holdfast_server.store.rows import state_row
 
 if TYPE_CHECKING:
     from holdfast_server.core.event_log import EventLog
@@ -334,14 +334,12 @@ class Activation:
         state = instance.take_state(turn)
         if state is not None:
             version, data = state
-            record = records.StateRecord()
-            record.schema_version, record.data = version, data
+            expires_ms = 0
             if self.info.state_ttl_s is not None:
                 now_ms = self.node.environment.clock.now_ms()
-                record.expires_at_ms = now_ms + int(self.info.state_ttl_s * 1000)
-                self.expires_ms = record.expires_at_ms
-                turn.expire_at(record.expires_at_ms)
-            batch.put(keys.state_key(turn.actor_id), record.SerializeToString())
+                self.expires_ms = expires_ms = now_ms + int(self.info.state_ttl_s * 1000)
+                turn.expire_at(expires_ms)
+            batch.put(keys.state_key(turn.actor_id), state_row(version, data, expires_ms))
 
     def put_middle(self, turn: Turn, batch: Batch) -> None:
         """Add what the first commit of a turn that goes on must say: that it never
