@@ -74,7 +74,7 @@ class Claim:
             encoding, data = value
             client = self._client(batch, key)
             row = result_row(self.fingerprint, encoding, data, actor_id, client.floor)
-            self._put_of(client, batch, key, row)
+            self._put_of(client, batch, key.number, row)
             return
         record = records.ReplyRecord(outcome=_RESULT, actor_id=actor_id)
         record.encoding, record.data = value
@@ -107,22 +107,23 @@ class Claim:
             return
         client = self._client(batch, key)
         record.acknowledged_below = client.floor
-        self._put_of(client, batch, key, record.SerializeToString())
+        self._put_of(client, batch, key.number, record.SerializeToString())
 
     def _client(self, batch: Batch, key: ClientKey) -> ClientReplies:
         """The client of a key, with its floor raised, and the rows below deleted."""
-        activation, client_id = self._activation, key.client_id
+        activation = self._activation
+        client_id, _, below = key
         table, scope, sweep = table_of(activation), activation.scope, activation.node.reply_sweep
         client = table.find_client(client_id) or table.client(sweep.shared_id(client_id))
-        if key.acknowledged_below > client.floor:
-            for gone in table.acknowledge(client, key.acknowledged_below):
+        if below > client.floor:
+            for gone in table.acknowledge(client, below):
                 batch.delete(keys.client_reply_key(scope, client_id, gone))
         sweep.note_client(scope, client, batch)
         return client
 
-    def _put_of(self, client: ClientReplies, batch: Batch, key: ClientKey, row: bytes) -> None:
-        activation, number = self._activation, key.number
-        batch.put(keys.client_reply_key(activation.scope, key.client_id, number), row)
+    def _put_of(self, client: ClientReplies, batch: Batch, number: int, row: bytes) -> None:
+        activation = self._activation
+        batch.put(keys.client_reply_key(activation.scope, client.client_id, number), row)
         table_of(activation).stored_of(client, number, len(row))
 
 
