@@ -76,7 +76,7 @@ class Binder:
     """Binds the arguments of one action."""
 
     __slots__ = (
-        "_by_name", "_checked", "_completed", "_json", "_msgpack", "_positional", "_rest",
+        "_by_name", "_checked", "_completed", "_json", "_msgpack", "_needs", "_positional", "_rest",
         "_rest_named", "parameters",
     )  # fmt: skip
 
@@ -88,6 +88,12 @@ class Binder:
             for p in parameters
             if p.kind in (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
         }
+        # Whether it takes arguments that must be given.
+        self._needs = any(
+            p.required
+            for p in parameters
+            if p.kind not in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+        )
         self._rest = _first(parameters, inspect.Parameter.VAR_POSITIONAL)
         self._rest_named = _first(parameters, inspect.Parameter.VAR_KEYWORD)
         self._json: msgspec.json.Decoder[Any] | None = None
@@ -121,6 +127,8 @@ class Binder:
         self, args: Encoded | None, kwargs: Encoded | None
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """The arguments to call with; raises DecodeError naming the argument."""
+        if kwargs is None and args is None and not self._needs:
+            return (), {}
         if kwargs is None and args is not None:
             encoding, data = args
             fast: Any = self._msgpack if encoding == MSGPACK else None
@@ -132,10 +140,12 @@ class Binder:
                 except (ValueError, TypeError, RecursionError):
                     pass  # bound again below, for the error or a number written as text
                 else:
-                    for index in self._checked[encoding]:
-                        _check(self._positional[index], values[index])
-                    for index in self._completed:
-                        complete(values[index])
+                    if checked := self._checked[encoding]:
+                        for index in checked:
+                            _check(self._positional[index], values[index])
+                    if self._completed:
+                        for index in self._completed:
+                            complete(values[index])
                     return values, {}
         return self._bind_each(args, kwargs)
 

@@ -407,13 +407,17 @@ class Tries:
         "_authorization", "_backoff", "_deadline", "_failure", "_time", "_timeout", "_transport",
     )  # fmt: skip
 
-    def __init__(self, transport: GrpcTransport, timeout: float | None) -> None:
+    def __init__(
+        self, transport: GrpcTransport, timeout: float | None, began: float | None = None
+    ) -> None:
         self._transport = transport
         self._authorization = Authorization(transport.tokens)
         # To look for the running loop would cost a system call.
         self._time = transport.time
         self._timeout = timeout
-        self._deadline = None if timeout is None else self._time() + timeout
+        # From when the call began, in the loop's time: now, if not told otherwise.
+        began = self._time() if began is None else began
+        self._deadline = None if timeout is None else began + timeout
         self._backoff: Backoff | None = None
         self._failure: ActorError | None = None
 

@@ -166,14 +166,15 @@ class Callee:
         return self._stream(self._known(name, streaming=True), args, kwargs)
 
     def __getattr__(self, name: str) -> RemoteAction:
+        cls = self._cls
+        known = None if cls is None else known_actions(cls).get(name)
+        if known is not None:
+            return RemoteAction(self, known)
         if name.startswith("_") or name in CLIENT_MEMBERS:
             raise AttributeError(name)
-        if self._cls is None:
+        if cls is None:
             return RemoteAction(self, untyped(name))
-        known = known_actions(self._cls).get(name)
-        if known is None:
-            raise AttributeError(f"{self._cls.__name__} has no action {name!r}")
-        return RemoteAction(self, known)
+        raise AttributeError(f"{cls.__name__} has no action {name!r}")
 
     def __dir__(self) -> list[str]:
         actions = known_actions(self._cls) if self._cls is not None else ()
@@ -415,7 +416,10 @@ class ActorHandle(Callee):
     def _call(self, action: KnownAction, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
         own = self._options.encoding
         encoding = self._client.encoding if own is None else own
-        positional, named = encode_arguments(args, kwargs, encoding)
+        positional = named = None
+        if args or kwargs:
+            positional, named = encode_arguments(args, kwargs, encoding)
+        options = self._options
         return Call(
             namespace=self._client.namespace,
             target=self._target,
@@ -423,9 +427,9 @@ class ActorHandle(Callee):
             args=positional,
             kwargs=named,
             accept=encoding,
-            idempotency_key=self._options.idempotency_key,
+            idempotency_key=options.idempotency_key,
             timeout=self._timeout(),
-            params=encode_value(self._options.params, encoding),
+            params=None if options.params is None else encode_value(options.params, encoding),
         )
 
     async def _invoke(

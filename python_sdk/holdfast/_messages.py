@@ -53,7 +53,16 @@ def actor_target(target: Target) -> actor_pb2.ActorTarget:
 
 
 def fill_target(message: actor_pb2.ActorTarget, target: Target) -> None:
-    """The same in a message that is part of another, which costs half as much."""
+    """The same in a message that is part of another."""
+    wire = target.wire
+    if wire is None:
+        made = actor_pb2.ActorTarget()
+        _fill(made, target)
+        wire = target.wire = made.SerializeToString()
+    message.MergeFromString(wire)
+
+
+def _fill(message: actor_pb2.ActorTarget, target: Target) -> None:
     if target.actor_id is not None:
         message.actor_id = target.actor_id
         return

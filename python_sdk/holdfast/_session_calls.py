@@ -34,7 +34,9 @@ class CallStream(Stream):
         timeout: float | None,
         connection: Stream | None,
     ) -> None:
-        super().__init__()
+        # What Stream's does, in place: every call comes here.
+        self.link = None
+        self.number = 0
         self._call = call
         self._number = number
         self._acknowledged_below = acknowledged_below
@@ -55,10 +57,13 @@ class CallStream(Stream):
             message.connection = self._connection.number
         else:
             fill_target(message.target, call.target)
-            put(message.params, call.params)
+            if call.params is not None:
+                put(message.params, call.params)
         message.action = call.action
-        put(message.args, call.args)
-        put(message.kwargs, call.kwargs)
+        if call.args is not None:
+            put(message.args, call.args)
+        if call.kwargs is not None:
+            put(message.kwargs, call.kwargs)
         message.accept_encoding = encoding(call.accept)
         if call.idempotency_key is not None:
             message.idempotency_key = call.idempotency_key
@@ -198,21 +203,23 @@ class Deadlines:
 
 
 class Watched:
-    """A stream whose deadline is watched inside a block."""
+    """A stream whose deadline, if it has one, is watched inside a block."""
 
     __slots__ = ("_deadlines", "_others", "_stream", "_timeout")
 
-    def __init__(self, deadlines: Deadlines, stream: CallStream, timeout: float) -> None:
+    def __init__(self, deadlines: Deadlines, stream: CallStream, timeout: float | None) -> None:
         self._deadlines = deadlines
         self._stream = stream
         self._timeout = timeout
-        self._others: set[CallStream] = set()
+        self._others: set[CallStream] | None = None
 
     def __enter__(self) -> None:
-        self._others = self._deadlines.add(self._stream, self._timeout)
+        if self._timeout is not None:
+            self._others = self._deadlines.add(self._stream, self._timeout)
 
     def __exit__(self, *_: object) -> None:
-        self._others.discard(self._stream)
+        if self._others is not None:
+            self._others.discard(self._stream)
 
 
 def call_size(call: Call) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Coroutine
 from contextlib import AbstractContextManager, aclosing, nullcontext
 from functools import partial
 from typing import Any, Protocol
@@ -86,28 +86,26 @@ class SessionTransport(GrpcTransport):
             )
         return found
 
-    async def invoke(self, call: Call) -> Reply:
+    def invoke(self, call: Call) -> Coroutine[Any, Any, Reply]:
         """Run an action and return its result."""
-        if self._beside(call):
-            return await super().invoke(call)
-        return await self.invoke_on(call, None)
+        return super().invoke(call) if self._beside(call) else self.invoke_on(call, None)
 
     def stream(self, call: Call) -> AsyncGenerator[Encoded, None]:
         """Run a streaming action; closing the iterator cancels it."""
         return super().stream(call) if self._beside(call) else self.iterate_on(call, None)
 
-    async def invoke_on(self, call: Call, connection: Connected | None) -> Reply:
+    def invoke_on(self, call: Call, connection: Connected | None) -> Coroutine[Any, Any, Reply]:
         """Run an action over the session, on a connection if one is given."""
         run = self._invoke_on(call, connection)
         if self.observer is None:
-            return await run
-        return await self.observer.unary(actor_service_pb2.InvokeActionRequest, run)
+            return run
+        return self.observer.unary(actor_service_pb2.InvokeActionRequest, run)
 
     async def _invoke_on(self, call: Call, connection: Connected | None) -> Reply:
         self.check_usable()
         session = self.session(call.namespace)
-        timeout = call.timeout
-        tries = Tries(self, timeout)
+        timeout, began = call.timeout, self.time()
+        tries: Tries | None = None
         with self._numbered(call) as number:
             while True:
                 below = self._sequence.acknowledged_below if number else 0
@@ -121,6 +119,8 @@ class SessionTransport(GrpcTransport):
                     with self._watched(stream, timeout):
                         return await future
                 except grpc.aio.AioRpcError as error:
+                    if tries is None:
+                        tries = Tries(self, call.timeout, began)
                     await tries.again(error, also=_elsewhere(connection))
                     timeout = tries.remaining()
                 except Unoffered:
@@ -259,7 +259,7 @@ class SessionTransport(GrpcTransport):
         return self._sequence.number() if call.idempotency_key is None else nullcontext(0)
 
     def _watched(self, stream: CallStream, timeout: float | None) -> AbstractContextManager[None]:
-        return nullcontext() if timeout is None else Watched(self._deadlines, stream, timeout)
+        return Watched(self._deadlines, stream, timeout)
 
 
 def _elsewhere(connection: Connected | None) -> str:

@@ -11,7 +11,7 @@ Every method raises `ActorError` for whatever fails.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple, Protocol
 
@@ -36,6 +36,8 @@ class Target:
     key: tuple[str, ...] = ()
     create: bool = False
     input: Encoded | None = None
+    # As the wire has it; made when first sent, since a handle is called again and again.
+    wire: bytes | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(slots=True, kw_only=True)

@@ -23,6 +23,7 @@ from holdfast._checks import check_action, check_class, check_context, refusal
 from holdfast._events import EventSpec, collect_events
 from holdfast._generics import environment_of, environments
 from holdfast._schema import arguments_schema, schema_of
+from holdfast._suspension import may_wait
 from holdfast.actor import HOOKS, Action, Actor, Durability
 from holdfast.asgi import ServerApp
 from holdfast.errors import DecodeError, HoldfastError, RegistrationError
@@ -42,6 +43,8 @@ class ActionSpec:
             self.kind = "stream"
         elif inspect.iscoroutinefunction(action.function):
             self.kind = "async"
+        # Whether its code may have to be awaited: not plain code, nor a coroutine without await.
+        self.waits: bool = action.thread or self.kind == "stream" or may_wait(action.function)
         self.read_only: bool = action.read_only
         self.interleave: bool = action.interleave
         self.thread: bool = action.thread

@@ -39,7 +39,10 @@ class StateCodec:
         except Exception as error:
             path, part = locate(state, self._root, self._fails)
             raise EncodeError(self._reason(part, error), path) from error
-        copy = self._read_back(data)
+        try:
+            copy = self._decoder.decode(data)
+        except Exception as error:
+            raise self._misfit(error) from error
         # Comparing is quick where the values are equal, which they are but for mistakes.
         if self.untyped or copy != state:
             found = difference(state, copy, self._root, typed=not self.untyped)
@@ -71,14 +74,11 @@ class StateCodec:
             return str(cause)
         return str(error)
 
-    def _read_back(self, data: bytes) -> Any:
-        """Refuse what the type would not read back, such as a string in an `int` field:
+    def _misfit(self, error: Exception) -> EncodeError:
+        """Of what the type would not read back, such as a string in an `int` field:
         once committed, it would keep the actor from ever waking."""
-        try:
-            return self._decoder.decode(data)
-        except Exception as error:
-            message, _, path = str(error).partition(" - at ")
-            raise EncodeError(message, self._root + path.strip("`").removeprefix("$")) from error
+        message, _, path = str(error).partition(" - at ")
+        return EncodeError(message, self._root + path.strip("`").removeprefix("$"))
 
     def _explain(self, before: Any, after: Any) -> str:
         ours, theirs = type(before).__qualname__, type(after).__qualname__

@@ -80,6 +80,7 @@ def make_actor_id(scope: bytes, random_bytes: bytes) -> bytes:
     return scope[:2] + random_bytes
 
 
+@lru_cache(maxsize=2048)
 def format_actor_id(actor_id: bytes) -> str:
     """The 26 lower-case letters and digits that users see."""
     high, low = _HALVES.unpack(actor_id)

@@ -32,7 +32,7 @@ _RUN: Final = Verdict.RUN
 class ClientReplies:
     """One SDK client at one actor: its floor, its stored numbers and their sizes."""
 
-    __slots__ = ("_more", "_number", "_size", "client_id", "due_ms", "floor")
+    __slots__ = ("client_id", "due_ms", "floor", "more", "number", "row_bytes")
 
     def __init__(self, client_id: bytes) -> None:
         self.client_id = client_id
@@ -40,44 +40,44 @@ class ClientReplies:
         # When the sweep looks at this client's rows; 0 while no entry is stored.
         self.due_ms = 0
         # The first row, in order of storing; 0 when there is none. The others.
-        self._number = 0
-        self._size = 0
-        self._more: dict[int, int] | None = None
+        self.number = 0
+        self.row_bytes = 0
+        self.more: dict[int, int] | None = None
 
     def size(self, number: int) -> int | None:
         """The size of a stored reply; None when none is stored."""
-        if number == self._number:
-            return self._size
-        return self._more.get(number) if self._more else None
+        if number == self.number:
+            return self.row_bytes
+        return self.more.get(number) if self.more else None
 
     def put(self, number: int, size: int) -> None:
-        if self._number in (0, number):
-            self._number, self._size = number, size
+        if self.number in (0, number):
+            self.number, self.row_bytes = number, size
             return
-        if self._more is None:
-            self._more = {}
-        self._more[number] = size
+        if self.more is None:
+            self.more = {}
+        self.more[number] = size
 
     def count_front_below(self, floor: int) -> int:
         """How many rows `pop_front_below` would take out."""
-        if not 0 < self._number < floor:
+        if not 0 < self.number < floor:
             return 0
-        return 1 + sum(1 for _ in takewhile(floor.__gt__, self._more or ()))
+        return 1 + sum(1 for _ in takewhile(floor.__gt__, self.more or ()))
 
     def pop_front_below(self, floor: int) -> list[tuple[int, int]]:
         """Take the first rows out, in order of storing, while they are below `floor`."""
         popped: list[tuple[int, int]] = []
-        while 0 < self._number < floor:
-            popped.append((self._number, self._size))
-            self._number = self._size = 0
-            if not self._more:
-                self._more = None
+        while 0 < self.number < floor:
+            popped.append((self.number, self.row_bytes))
+            self.number = self.row_bytes = 0
+            if not self.more:
+                self.more = None
                 break
-            gone = list(takewhile(floor.__gt__, self._more))
-            popped += [(number, self._more.pop(number)) for number in gone]
-            if self._more:
-                self._number = next(iter(self._more))
-                self._size = self._more.pop(self._number)
+            gone = list(takewhile(floor.__gt__, self.more))
+            popped += [(number, self.more.pop(number)) for number in gone]
+            if self.more:
+                self.number = next(iter(self.more))
+                self.row_bytes = self.more.pop(self.number)
         return popped
 
 
@@ -128,6 +128,12 @@ class ReplyTable:
 
     def stored_of(self, client: ClientReplies, number: int, size: int) -> None:
         """The same for a number of a client of this table."""
+        if not client.number and client.more is None:
+            # As nearly always: what it had was acknowledged by this very call.
+            client.number, client.row_bytes = number, size
+            self.rows += 1
+            self.bytes += size
+            return
         before = client.size(number)
         client.put(number, size)
         self._count(before, size)
@@ -145,6 +151,14 @@ class ReplyTable:
         if below <= client.floor:
             return []
         client.floor = below
+        first = client.number
+        if client.more is None:
+            if not 0 < first < below:
+                return []
+            self.rows -= 1
+            self.bytes -= client.row_bytes
+            client.number = client.row_bytes = 0
+            return [first]
         gone = []
         for number, size in client.pop_front_below(below):
             gone.append(number)

@@ -4,6 +4,7 @@ to google.rpc.Status. The only mapping of the catalogue to gRPC codes is here.""
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any, Protocol
 
 import grpc
@@ -27,6 +28,9 @@ _CODES = {code.name: code for code in grpc.StatusCode}
 _HEADER_BYTES_MAX = 7 << 10
 _CUT_MESSAGE_BYTES = 800
 _CUT_VALUE_BYTES = 300
+# Targets that are remembered, and what they have at most on the wire.
+_TARGETS_KEPT = 2048
+_KEPT_BYTES_MAX = 256
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
@@ -60,6 +64,7 @@ class Converter:
     ) -> None:
         self._time = time
         self._limits = limits
+        self._known = lru_cache(_TARGETS_KEPT)(self._parse_target)
         self._namespaces = namespaces
         self._caller = caller
 
@@ -98,6 +103,17 @@ class Converter:
             input=given,
         )
 
+    def known_target(self, namespace: str, target: actor_pb2.ActorTarget) -> Target:
+        """The same, remembered by its bytes: most clients name the same actors again and
+        again, and to name one takes ten fields."""
+        data = target.SerializeToString()
+        if len(data) > _KEPT_BYTES_MAX:
+            return self.target(namespace, target)
+        return self._known(namespace, data)
+
+    def _parse_target(self, namespace: str, data: bytes) -> Target:
+        return self.target(namespace, actor_pb2.ActorTarget.FromString(data))
+
     def value(self, payload: payload_pb2.Payload, field: str, limit: int) -> Value | None:
         encoding, data = payload.encoding, payload.data
         if not data and not encoding:
@@ -108,7 +124,8 @@ class Converter:
                 f"{field}.encoding: {encoding} is not an encoding",
                 metadata={"field": f"{field}.encoding"},
             )
-        check_size(field, len(data), limit)
+        if len(data) > limit:
+            check_size(field, len(data), limit)
         return Value(encoding, data)
 
     def arguments(self, payload: payload_pb2.Payload, field: str) -> Value | None:

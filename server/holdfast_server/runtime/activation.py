@@ -23,8 +23,9 @@ from holdfast_server.core.mailbox import EXCLUSIVE, INTERLEAVED, READ_ONLY, Mail
 from holdfast_server.core.values import Durability, Value
 from holdfast_server.core.waits import find_cycle
 from holdfast_server.runtime.background import Background
+from holdfast_server.runtime.committer import Release
 from holdfast_server.runtime.deadline import Expiring
-from holdfast_server.runtime.effects import Effects
+from holdfast_server.runtime.effects import Effects, Told
 from holdfast_server.runtime.expiry import expires_at_ms
 from holdfast_server.runtime.runners.api import ActorInfo, Instance
 from holdfast_server.runtime.starting import start_actor
@@ -32,7 +33,7 @@ from holdfast_server.runtime.tally import reason_of
 from holdfast_server.runtime.turn import ReplyWriter, Turn
 from holdfast_server.store import keys
 from holdfast_server.store.api import Batch
-from holdfast_server.store.v1 import records_pb2 as records
+from holdfast_server.store.rows import state_row
 
 if TYPE_CHECKING:
     from holdfast_server.core.event_log import EventLog
@@ -364,14 +365,12 @@ class Activation:
         state = instance.take_state(turn)
         if state is not None:
             version, data = state
-            record = records.StateRecord()
-            record.schema_version, record.data = version, data
+            expires_ms = 0
             if self.info.state_ttl_s is not None:
                 now_ms = self.node.environment.clock.now_ms()
-                record.expires_at_ms = now_ms + int(self.info.state_ttl_s * 1000)
-                self.expires_ms = record.expires_at_ms
-                turn.expire_at(record.expires_at_ms)
-            batch.put(keys.state_key(turn.actor_id), record.SerializeToString())
+                self.expires_ms = expires_ms = now_ms + int(self.info.state_ttl_s * 1000)
+                turn.expire_at(expires_ms)
+            batch.put(keys.state_key(turn.actor_id), state_row(version, data, expires_ms))
 
     def put_middle(self, turn: Turn, batch: Batch) -> None:
         """Add what the first commit of a turn that goes on must say: that it never
@@ -393,14 +392,35 @@ class Activation:
         self, batch: Batch, turn: Turn, *, buffered: bool = False
     ) -> asyncio.Future[Durability]:
         """Submit `batch`; the future is done when its answer may leave."""
+        durable = self.submit(batch, turn, None, buffered=buffered).durable
+        assert durable is not None
+        return durable
+
+    def submit_plain(self, batch: Batch, turn: Turn, release: Release) -> None:
+        """Submit the synced `batch` of a turn of which only its answer leaves: what `submit`
+        does, without the effects that there are not."""
         if not self.live:
             self._check_commit(turn, batch)
         node = self.node
-        effects = Effects(node, turn)
+        self.last_commit = node.committer.submit(batch, self.epoch, release)
+        self.committed_at = node.loop.time()
+        if turn.encoded is not None:
+            self._keep_state(turn)
+
+    def submit(
+        self, batch: Batch, turn: Turn, told: Told | None, *, buffered: bool = False
+    ) -> Effects:
+        """Submit `batch`; `told` is called when its answer may leave, or the effects'
+        `durable` done where there is none."""
+        if not self.live:
+            self._check_commit(turn, batch)
+        node = self.node
+        effects = Effects(node, turn, told)
         if not batch:
             effects.publish_ephemeral()
             if self.last_commit <= node.committer.synced:
-                return effects.leave()
+                effects.leave()
+                return effects
         buffered = buffered and not effects.gated
         if batch:
             effects.reached = Durability.BUFFERED if buffered else _SYNCED
@@ -413,13 +433,18 @@ class Activation:
         if turn.span is not None:
             effects.watched = node.observer.commit_began(turn, len(batch.ops), batch.size)
         if turn.encoded is not None:
-            instance = turn.instance
-            assert instance is not None
-            grown = len(turn.encoded) - instance.state_bytes
-            instance.keep_state(turn)
-            if grown and instance is self.instance:
-                node.catalog.grew(self, grown)
-        return effects.durable
+            self._keep_state(turn)
+        return effects
+
+    def _keep_state(self, turn: Turn) -> None:
+        """The encoding of `turn` has been submitted."""
+        instance, encoded = turn.instance, turn.encoded
+        assert instance is not None
+        assert encoded is not None
+        grown = len(encoded) - instance.state_bytes
+        instance.keep_state(turn)
+        if grown and instance is self.instance:
+            self.node.catalog.grew(self, grown)
 
     def _check_commit(self, turn: Turn, batch: Batch) -> None:
         try:

@@ -12,6 +12,7 @@ import asyncio
 import logging
 from collections import defaultdict
 from collections.abc import Callable
+from typing import Protocol
 
 from holdfast_server.core import errors
 from holdfast_server.core.errors import HoldfastError
@@ -37,10 +38,34 @@ def ends_here() -> HoldfastError:
     )
 
 
+def _cut_off() -> HoldfastError:
+    return HoldfastError(
+        errors.COMMIT_UNKNOWN,
+        "the server stopped before the call ended; retry with the same idempotency key",
+    )
+
+
+class Cuttable(Protocol):
+    """A call in progress that has no task."""
+
+    def cut(self, error: HoldfastError) -> None:
+        """Answer with this, and nothing later."""
+        ...
+
+
 class Calls:
     """Tasks of the RPCs and requests in progress."""
 
-    __slots__ = ("_cut", "_loop", "_streams_end", "_tasks", "draining", "rpcs", "stopwatch")
+    __slots__ = (
+        "_cut",
+        "_loop",
+        "_streams_end",
+        "_tasks",
+        "_without_task",
+        "draining",
+        "rpcs",
+        "stopwatch",
+    )
 
     def __init__(self, loop: asyncio.AbstractEventLoop, stopwatch: Callable[[], float]) -> None:
         self._loop = loop
@@ -51,6 +76,7 @@ class Calls:
         self._streams_end = False
         self._tasks: set[asyncio.Task[object]] = set()
         self._cut: set[asyncio.Task[object]] = set()
+        self._without_task: set[Cuttable] = set()
 
     def enter(self) -> asyncio.Task[object]:
         """Count the call of this task; SERVER_DRAINING when no more are taken."""
@@ -62,8 +88,15 @@ class Calls:
         self._tasks.add(task)
         return task
 
+    def enter_without_task(self, call: Cuttable) -> None:
+        """Count a call that is run in another's task, until it leaves."""
+        self._without_task.add(call)
+
+    def leave_without_task(self, call: Cuttable) -> None:
+        self._without_task.discard(call)
+
     def __len__(self) -> int:
-        return len(self._tasks)
+        return len(self._tasks) + len(self._without_task)
 
     def leave(self, task: asyncio.Task[object] | None) -> None:
         """The call of this task is over; nothing where it did not come so far as to count."""
@@ -84,10 +117,7 @@ class Calls:
         if task is None or task not in self._cut:
             return None
         task.uncancel()
-        return HoldfastError(
-            errors.COMMIT_UNKNOWN,
-            "the server stopped before the call ended; retry with the same idempotency key",
-        )
+        return _cut_off()
 
     def failure_of(self, error: BaseException, task: asyncio.Task[object] | None) -> HoldfastError:
         """What a client hears of what ended a call that counts as `task`, if it came that far."""
@@ -98,6 +128,8 @@ class Calls:
 
     async def cut(self) -> None:
         """Cancel what is in progress and give it a moment to answer."""
+        for call in list(self._without_task):
+            call.cut(_cut_off())
         self._cut = set(self._tasks)
         for task in self._cut:
             task.cancel()

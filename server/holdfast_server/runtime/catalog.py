@@ -97,6 +97,10 @@ class Catalog:
             info.tally.loaded += 1
         return activation
 
+    def find(self, address: Address | None) -> Activation | None:
+        """The activation of an address, if it is in memory."""
+        return None if address is None else self._by_address.get(address)
+
     def find_scope(self, scope: bytes) -> Activation | None:
         return self._by_scope.get(scope)
 

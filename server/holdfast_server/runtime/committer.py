@@ -100,7 +100,7 @@ class Committer:
             self._gated += 1
             self._sum_at += now
         delay_s = self._pace.came(self.submitted - self._taken, now)
-        if not self._syncing:
+        if not (self._syncing or self._starting):
             self._start_in(delay_s)
         return self.submitted
 

@@ -24,6 +24,10 @@ log = logging.getLogger("holdfast.actor")
 _NONE: Final = Durability.NONE
 
 
+Told = Callable[[Durability, HoldfastError | None], None]
+"""Called on the loop with what a commit reached, or with why nobody knows; must not raise."""
+
+
 class Effects:
     """The effects of one commit, taken out of its turn."""
 
@@ -33,19 +37,24 @@ class Effects:
         "_emitted",
         "_lanes",
         "_node",
+        "_told",
         "durable",
         "reached",
         "watched",
     )
 
-    def __init__(self, node: Node, turn: Turn) -> None:
+    def __init__(self, node: Node, turn: Turn, told: Told | None = None) -> None:
         self._node = node
+        # Who is told what becomes of it, where nobody waits for `durable`.
+        self._told = told
         self._actor_id = turn.actor_id
         self._lanes, turn.lanes = turn.lanes, None
         self._afters, turn.afters = turn.afters, None
         self._emitted, turn.emitted = turn.emitted, None
         # Done when the answer may leave.
-        self.durable: asyncio.Future[Durability] = node.loop.create_future()
+        self.durable: asyncio.Future[Durability] | None = None
+        if told is None:
+            self.durable = node.loop.create_future()
         self.reached = _NONE
         # What the observer wants to see the end of.
         self.watched: object = None
@@ -61,16 +70,19 @@ class Effects:
             self._node.audiences.publish(self._actor_id, self._emitted)
             self._emitted = None
 
-    def leave(self) -> asyncio.Future[Durability]:
+    def leave(self) -> None:
         """All that the turn has seen is durable, and it wrote nothing."""
         _run(self._afters, False)
         _run(self._afters, True)
-        self.durable.set_result(_NONE)
-        return self.durable
+        if self._told is not None:
+            # Its turn is over first, as for every other.
+            self._node.loop.call_soon(self._told, _NONE, None)
+        elif self.durable is not None:
+            self.durable.set_result(_NONE)
 
     def release(self, error: HoldfastError | None) -> None:
         """The commit is durable, or has failed."""
-        node, durable = self._node, self.durable
+        node = self._node
         if self.watched is not None:
             node.observer.commit_ended(self.watched, node.committer.group, error)
         if error is None:
@@ -80,7 +92,11 @@ class Effects:
             if self._emitted is not None:
                 node.audiences.publish(self._actor_id, self._emitted)
             _run(self._afters, True)
-        if durable.done():
+        if self._told is not None:
+            self._told(self.reached, error)
+            return
+        durable = self.durable
+        if durable is None or durable.done():
             return
         if error is None:
             durable.set_result(self.reached)

@@ -95,13 +95,13 @@ class EventLogs:
                 continue
             sequence += 1
             events.append(Emitted(emission.name, emission.args, sequence))
-            record = records.EventRecord(
-                name=emission.name,
-                encoding=emission.args.encoding,
-                args=emission.args.data,
-                at_ms=now_ms,
-                retention_ms=emission.retention_ms,
-            )
+            # In place, as in `_put_sums`: what a constructor is given costs twice as much.
+            record = records.EventRecord()
+            record.name = emission.name
+            record.encoding, record.args = emission.args
+            record.at_ms = now_ms
+            if emission.retention_ms:
+                record.retention_ms = emission.retention_ms
             rows.append(record.SerializeToString())
             if not log.due_ms:
                 log.due_ms = now_ms + (emission.retention_ms or self._retention_ms)
@@ -117,7 +117,11 @@ class EventLogs:
         """Add rows, and delete the oldest beyond the bounds; new ones may go at once."""
         limits = self._node.limits
         size, before = log.bytes + sum(map(len, rows)), log.last
-
+        if log.count + len(rows) <= limits.events_max and size <= limits.events_bytes_max:
+            log.bytes, log.last = size, before + len(rows)
+            for sequence, row in enumerate(rows, before + 1):
+                batch.put(keys.event_key(actor_id, sequence), row)
+            return
         names: list[str] = []
 
         def sizes() -> Iterator[int]:
@@ -167,16 +171,16 @@ class EventLogs:
         return not buffered or log.gate > committer.synced
 
     def _put_sums(self, actor_id: bytes, log: EventLog, batch: Batch) -> None:
-        record = records.EventLogRecord(
-            incarnation=log.incarnation,
-            first_sequence=log.first,
-            last_sequence=log.last,
-            bytes=log.bytes,
-            buffered_epoch=log.buffered_epoch,
-            due_ms=log.due_ms,
-            trimmed=log.trimmed,
-            trimmed_others=log.trimmed_others,
-        )
+        record = records.EventLogRecord()
+        record.incarnation = log.incarnation
+        record.first_sequence = log.first
+        record.last_sequence = log.last
+        record.bytes = log.bytes
+        record.buffered_epoch = log.buffered_epoch
+        record.due_ms = log.due_ms
+        if log.trimmed:
+            record.trimmed.update(log.trimmed)
+        record.trimmed_others = log.trimmed_others
         batch.put(keys.event_log_key(actor_id), record.SerializeToString())
 
     def put_destruction(self, activation: Activation, batch: Batch) -> None:

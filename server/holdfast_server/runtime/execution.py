@@ -187,40 +187,70 @@ async def finish(
     activation: Activation, turn: Turn, value: Value | None, *, buffered: bool = False
 ) -> asyncio.Future[Durability]:
     """Hand over the effects of a turn that has returned."""
-    instance = turn.instance
-    assert instance is not None
-    try:
-        _check_size(value, activation.node.limits.payload_bytes_max)
-        if turn.mode is not READ_ONLY and activation.instance is not instance:
-            raise HoldfastError(errors.ACTOR_DESTROYED)
-        batch = Batch()
-        if turn.destroyed:
-            background.begin_destroy(activation)
-            await instance.on_destroy(turn)
-        else:
-            activation.put_state(turn, batch)
-        turn.take(batch, buffered=buffered)
-    except BaseException as error:
-        fail(activation, turn, error)
-        if turn.destroyed:
-            background.undo_destroy(activation)
-        raise
     if turn.destroyed:
-        put_destruction(activation, turn, batch)
-    activation.put_arrival(turn, batch)
-    if turn.fire is not None and not turn.destroyed:
-        turn.fire.put_ended(batch)
-    if turn.reply is not None:
-        if turn.streams or value is None:
-            if batch and not turn.committed:
-                turn.reply.put_started(batch, turn.actor_id)
-                turn.committed = True
-        else:
-            turn.reply.put_result(batch, value, turn.actor_id)
+        batch = await _end_actor(activation, turn, value)
+    else:
+        batch = effects_of(activation, turn, value, buffered=buffered)
     durable = activation.commit(batch, turn, buffered=buffered)
     if turn.sleeps and not turn.destroyed:
         activation.node.sleeper.begin(activation)
     return durable
+
+
+def effects_of(
+    activation: Activation, turn: Turn, value: Value | None, *, buffered: bool = False
+) -> Batch:
+    """What a turn did that has returned, as one batch; where it cannot be, the turn fails."""
+    batch = Batch()
+    try:
+        _check_end(activation, turn, value)
+        activation.put_state(turn, batch)
+        turn.take(batch, buffered=buffered)
+    except BaseException as error:
+        fail(activation, turn, error)
+        raise
+    if turn.sent is not None:
+        activation.put_arrival(turn, batch)
+    if turn.fire is not None:
+        turn.fire.put_ended(batch)
+    if turn.reply is not None:
+        _put_reply(turn, turn.reply, value, batch)
+    return batch
+
+
+async def _end_actor(activation: Activation, turn: Turn, value: Value | None) -> Batch:
+    """The same of a turn that ends its actor."""
+    batch, instance = Batch(), turn.instance
+    assert instance is not None
+    try:
+        _check_end(activation, turn, value)
+        background.begin_destroy(activation)
+        await instance.on_destroy(turn)
+        turn.take(batch)
+    except BaseException as error:
+        fail(activation, turn, error)
+        background.undo_destroy(activation)
+        raise
+    put_destruction(activation, turn, batch)
+    activation.put_arrival(turn, batch)
+    if turn.reply is not None:
+        _put_reply(turn, turn.reply, value, batch)
+    return batch
+
+
+def _check_end(activation: Activation, turn: Turn, value: Value | None) -> None:
+    _check_size(value, activation.node.limits.payload_bytes_max)
+    if turn.mode is not READ_ONLY and activation.instance is not turn.instance:
+        raise HoldfastError(errors.ACTOR_DESTROYED)
+
+
+def _put_reply(turn: Turn, reply: ReplyWriter, value: Value | None, batch: Batch) -> None:
+    if turn.streams or value is None:
+        if batch and not turn.committed:
+            reply.put_started(batch, turn.actor_id)
+            turn.committed = True
+    else:
+        reply.put_result(batch, value, turn.actor_id)
 
 
 def fail(activation: Activation, turn: Turn, error: BaseException) -> None:

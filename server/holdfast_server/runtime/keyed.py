@@ -14,13 +14,14 @@ from typing import Final
 from holdfast_server.core import errors
 from holdfast_server.core.call import Answer, Call, CallKey, ClientKey, UserKey
 from holdfast_server.core.errors import HoldfastError
-from holdfast_server.core.replies import ReplyTable, Verdict
+from holdfast_server.core.replies import ClientReplies, ReplyTable, Verdict
 from holdfast_server.core.values import Durability, Value
 from holdfast_server.runtime.activation import Activation
 from holdfast_server.runtime.deadline import Expiring
 from holdfast_server.runtime.turn import ReplyWriter
 from holdfast_server.store import keys
 from holdfast_server.store.api import Batch
+from holdfast_server.store.rows import result_row
 from holdfast_server.store.v1 import records_pb2 as records
 
 _REFUSALS = {
@@ -67,11 +68,16 @@ class Claim:
             self._ended.set_result(answer)
 
     def put_result(self, batch: Batch, value: Value, actor_id: bytes) -> None:
-        # Every call pays for this one, and what the constructor is given costs more.
-        record = records.ReplyRecord()
-        record.outcome = _RESULT
+        key = self._key
+        if isinstance(key, ClientKey):
+            # Nearly every call comes here.
+            encoding, data = value
+            client = self._client(batch, key)
+            row = result_row(self.fingerprint, encoding, data, actor_id, client.floor)
+            self._put_of(client, batch, key.number, row)
+            return
+        record = records.ReplyRecord(outcome=_RESULT, actor_id=actor_id)
         record.encoding, record.data = value
-        record.actor_id = actor_id
         self._put(batch, record)
 
     def put_error(self, batch: Batch, error: HoldfastError, actor_id: bytes) -> None:
@@ -90,24 +96,35 @@ class Claim:
 
     def _put(self, batch: Batch, record: records.ReplyRecord) -> None:
         activation, key = self._activation, self._key
-        table, scope, sweep = table_of(activation), activation.scope, activation.node.reply_sweep
         record.fingerprint = self.fingerprint
         if not isinstance(key, ClientKey):
+            scope, sweep = activation.scope, activation.node.reply_sweep
             row_key = keys.user_reply_key(scope, key.caller, key.key)
             sweep.note_user(row_key, record, batch)
             data = record.SerializeToString()
             batch.put(row_key, data)
-            table.stored(key, len(data))
+            table_of(activation).stored(key, len(data))
             return
-        client_id, number, below = key
-        client = table.find_client(client_id) or table.client(sweep.shared_id(client_id))
-        for gone in table.acknowledge(client, below):
-            batch.delete(keys.client_reply_key(scope, client_id, gone))
+        client = self._client(batch, key)
         record.acknowledged_below = client.floor
+        self._put_of(client, batch, key.number, record.SerializeToString())
+
+    def _client(self, batch: Batch, key: ClientKey) -> ClientReplies:
+        """The client of a key, with its floor raised, and the rows below deleted."""
+        activation = self._activation
+        client_id, _, below = key
+        table, scope, sweep = table_of(activation), activation.scope, activation.node.reply_sweep
+        client = table.find_client(client_id) or table.client(sweep.shared_id(client_id))
+        if below > client.floor:
+            for gone in table.acknowledge(client, below):
+                batch.delete(keys.client_reply_key(scope, client_id, gone))
         sweep.note_client(scope, client, batch)
-        data = record.SerializeToString()
-        batch.put(keys.client_reply_key(scope, client_id, number), data)
-        table.stored_of(client, number, len(data))
+        return client
+
+    def _put_of(self, client: ClientReplies, batch: Batch, number: int, row: bytes) -> None:
+        activation = self._activation
+        batch.put(keys.client_reply_key(activation.scope, client.client_id, number), row)
+        table_of(activation).stored_of(client, number, len(row))
 
 
 async def run_once(
@@ -130,6 +147,23 @@ async def run_keyed(
         return answer
     finally:
         claim.end(answer)
+
+
+def claim_now(activation: Activation, call: Call) -> Claim | None:
+    """The right to run `call` whose key is new, as far as memory tells; else None: it has
+    to wait, to look into the store, or to be refused."""
+    node, key, limits, table = (
+        activation.node, call.key, activation.node.limits, activation.replies,
+    )  # fmt: skip
+    assert key is not None
+    identity = (activation.scope, key[0], key[1])
+    if table is None or identity in node.flights:
+        return None
+    verdict = table.judge(key, rows_max=limits.replies_max, bytes_max=limits.replies_bytes_max)
+    if verdict is not _RUN:
+        return None
+    node.reply_sweep.hear(key)
+    return Claim(activation, key, call.fingerprint(), identity)
 
 
 async def claim_key(activation: Activation, call: Call) -> Claim | Answer:

@@ -33,6 +33,7 @@ from holdfast_server.runtime.connecting import (
     end_connection,
 )
 from holdfast_server.runtime.dead_letters import DeadLetters
+from holdfast_server.runtime.direct import Direct
 from holdfast_server.runtime.environment import Environment
 from holdfast_server.runtime.event_log import EventLogs
 from holdfast_server.runtime.event_sweep import EventSweep
@@ -112,6 +113,7 @@ class Node:
         # Keyed calls that are running.
         self.flights: dict[Identity, Claim] = {}
         self.reply_sweep = ReplySweep(self)
+        self.direct = Direct(self)
         self.outbox = Outbox(self)
         self.dead_letters = DeadLetters(self)
         self.event_logs = EventLogs(self)
@@ -157,7 +159,7 @@ class Node:
                 if not self.sleeper.missed(activation, call, error):
                     raise
             finally:
-                self._end(activation)
+                self.end(activation)
         except BaseException as error:
             self.tally.failed(error, self.stopwatch() - began, tally)
             raise
@@ -183,7 +185,7 @@ class Node:
                 if not self.sleeper.missed(activation, call, error):
                     raise
             finally:
-                self._end(activation)
+                self.end(activation)
         except BaseException as error:
             self.tally.failed(error, self.stopwatch() - began, tally)
             raise
@@ -347,7 +349,7 @@ class Node:
                     if not self.sleeper.missed(activation, call, error):
                         raise
                 finally:
-                    self._end(activation)
+                    self.end(activation)
             except BaseException as error:
                 self.tally.failed(error, 0.0, None)
                 raise
@@ -358,7 +360,7 @@ class Node:
         return self._calls
 
     async def _begin(self, call: Call) -> Activation:
-        """Take a call in: it counts, and its activation stays, until `_end`."""
+        """Take a call in: it counts, and its activation stays, until `end`."""
         if self.draining and call.origin is None and call.caller is None:
             # What a running turn or background work asks for belongs to what drain waits for.
             raise HoldfastError(errors.SERVER_DRAINING)
@@ -374,13 +376,39 @@ class Node:
             try:
                 await self._expire(activation, call)
             except BaseException as error:
-                self._end(activation)
+                self.end(activation)
                 if isinstance(error, HoldfastError) and self.sleeper.missed(
                     activation, call, error
                 ):
                     return await self._begin(call)
                 raise
         return activation
+
+    def begin_now(self, call: Call) -> Activation | None:
+        """As `_begin`, where nothing has to be waited for and nobody to be woken or refused;
+        None where something has, and nothing is taken in."""
+        if self.draining or self.committer.failed or self._calls >= self.limits.calls_max:
+            return None
+        activation = self.catalog.find(call.target.address)
+        if (
+            activation is None
+            or activation.instance is None
+            or activation.background is not None
+            or activation.info.state_ttl_s is not None
+            or not activation.live
+            or not activation.mailbox.idle
+        ):
+            return None
+        self._calls += 1
+        activation.users += 1
+        return activation
+
+    def end(self, activation: Activation) -> None:
+        """A call that was taken in is over."""
+        self.catalog.leave(activation)
+        self._calls -= 1
+        if not self._calls and self._drained is not None and not self._drained.done():
+            self._drained.set_result(None)
 
     async def _use(self, call: Call) -> Activation:
         try:
@@ -402,7 +430,7 @@ class Node:
                 self.catalog.leave(activation)
                 activation = following
         except BaseException:
-            self._end(activation)
+            self.end(activation)
             raise
         return activation
 
@@ -421,12 +449,6 @@ class Node:
         """Destroy an actor if its state has expired."""
         target = Target(actor_id=actor_id, namespace=namespace)
         await self.destroy(Call(target=target, action=lifecycle.EXPIRE))
-
-    def _end(self, activation: Activation) -> None:
-        self.catalog.leave(activation)
-        self._calls -= 1
-        if not self._calls and self._drained is not None and not self._drained.done():
-            self._drained.set_result(None)
 
     async def drain(self, cut: Callable[[], Awaitable[None]] | None = None) -> None:
         """Refuse new calls, wait for running ones, `cut` the rest, put to sleep whoever

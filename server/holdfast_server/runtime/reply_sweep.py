@@ -66,7 +66,7 @@ class ReplySweep:
             if len(self._heard) > self._node.limits.reply_clients_max:
                 _, forgotten = self._heard.popitem(last=False)
                 self._silent_ms = max(self._silent_ms, forgotten.at_ms)
-        else:
+        elif heard.at_ms != now_ms:
             heard.at_ms = now_ms
             self._heard.move_to_end(client_id)
 

@@ -298,10 +298,31 @@ class Turn:
 
     # Effects as writes
 
+    @property
+    def leaves_more(self) -> bool:
+        """Whether more than an answer leaves with what `take` has taken, or an observer
+        wants to hear of it."""
+        return (
+            self.lanes is not None
+            or self.emitted is not None
+            or self.afters is not None
+            or self.span is not None
+        )
+
     def take(self, batch: Batch, *, buffered: bool = False) -> None:
         """Add everything collected since the last commit to a batch; then empty again,
         but for what is refused: all of it stays, for a handler that goes on."""
         emissions, node = self.emissions, self.activation.node
+        if not (
+            emissions
+            or self.kv_view
+            or self.agenda_view
+            or self.sends
+            or self.changes
+            or self.outputs
+            or self.fire
+        ):
+            return
         if emissions:
             # What may be refused of a stored log is refused before anything is taken.
             node.event_logs.of(self.activation)

@@ -1,6 +1,9 @@
 """Calls as streams of a session: one that answers once, and one that answers with items.
 
-Each has a task, since a handler may wait for what it likes. A call goes on when its
+One with nothing to wait for runs where it is read; any other has a task, since a handler
+may wait for what it likes. None overtakes another of its session: while a task has yet to
+take its first step, in which its call comes to the mailbox, the next ones have tasks too.
+A call goes on when its
 session breaks and its answer is dropped: its client asks again by the same key. A
 streaming call ends then, since nobody could read its items.
 """
@@ -10,7 +13,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from holdfast_server.core import errors
 from holdfast_server.core.call import Answer, Call, Target
@@ -23,6 +26,10 @@ if TYPE_CHECKING:
     from holdfast_server.rpc.session.connections import ConnectionStream
     from holdfast_server.rpc.session.session import Session
     from holdfast_server.telemetry.observer import RpcSpan
+
+
+# A member costs less by a name of its own (see `core.mailbox`).
+_CALL: Final = Kind.CALL
 
 
 class CallStream(Stream):
@@ -46,17 +53,42 @@ class CallStream(Stream):
 
     def begin(self) -> None:
         """Run it."""
-        self._task = self._session.shared.node.loop.create_task(self._run())
+        session = self._session
+        shared = session.shared
+        if self._connection is None and not session.unbegun and not session.subscribing:
+            calls = shared.calls
+            if self.kind is _CALL and shared.rpcs is None and not calls.draining:
+                calls.enter_without_task(self)
+                if shared.node.direct.run(self._call, self):
+                    return
+                calls.leave_without_task(self)
+        session.unbegun += 1
+        self._task = shared.node.loop.create_task(self._run())
 
     def cancel(self) -> None:
         # A task that is cancelled before its first step never gets to answer.
         self._cancelled = True
-        if self._begun and self._task is not None:
+        if self._task is None:
+            self.cut(HoldfastError(errors.CANCELLED))
+        elif self._begun:
             self._task.cancel()
+
+    def answered(self, answer: Answer) -> None:
+        self._session.shared.calls.leave_without_task(self)
+        self._session.result(self.number, answer)
+
+    def ended_with(self, error: BaseException) -> None:
+        self.cut(self._session.shared.calls.failure_of(error, None))
+
+    def cut(self, error: HoldfastError) -> None:
+        session = self._session
+        session.shared.calls.leave_without_task(self)
+        session.failed(self.number, error, once=self._call.key is not None, known=True)
 
     async def _run(self) -> None:
         shared, call, failure = self._session.shared, self._call, None
         self._begun = True
+        self._session.unbegun -= 1
         span = shared.begin_span(self.method, call.trace, self._session.peer)
         if span is not None:
             call.trace = span.trace

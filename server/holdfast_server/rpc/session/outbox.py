@@ -79,20 +79,17 @@ class Outbox:
         size += _ANSWER_BYTES
         self.size += size
         self.place += 1
-        parts = self._parts
-        if size > self._chunk_bytes:
-            part = _Part(Frame(), size, large=True)
-            parts.append(part)
-        elif parts and not parts[-1].large and parts[-1].size + size <= FRAME_BYTES:
-            part = parts[-1]
+        large, parts = size > self._chunk_bytes, self._parts
+        part = parts[-1] if parts else None
+        if part is not None and not (large or part.large) and part.size + size <= FRAME_BYTES:
             part.size += size
         else:
-            part = _Part(Frame(), size)
+            part = _Part(Frame(), size, large)
             parts.append(part)
-        wake = self._wake
-        if wake is not None:
-            self._wake = None
-            wake.set_result(None)
+            wake = self._wake
+            if wake is not None:
+                self._wake = None
+                wake.set_result(None)
         answer = part.frame.answers.add()
         answer.stream = stream
         return answer

@@ -77,23 +77,24 @@ def encoding_of(hello: pb.SessionHello) -> int:
 
 def call_of(said: pb.SessionCall, terms: Terms, convert: Converter, now: float) -> Call:
     """The Call of a SessionCall; one on a connection gets its target from there."""
-    if not said.action:
+    action = said.action
+    if not action:
         raise invalid("action", "is required")
     if said.connection:
         target = _UNNAMED
         if said.HasField("target") or said.HasField("params"):
             raise invalid("connection", "not together with target or params")
     else:
-        target = convert.target(terms.namespace, said.target)
+        target = convert.known_target(terms.namespace, said.target)
     return Call(
         target=target,
-        action=said.action,
+        action=action,
         args=convert.arguments(said.args, "args"),
         kwargs=convert.arguments(said.kwargs, "kwargs") if said.HasField("kwargs") else None,
         accept=convert.accept(said.accept_encoding) or terms.accept,
         key=_key(said, terms, convert),
         deadline=deadline_of(said.timeout_ms, now),
-        trace=trace_of(said.traceparent, said.tracestate),
+        trace=parse(parent, said.tracestate) if (parent := said.traceparent) else NO_TRACE,
         params=convert.params(said.params) if said.HasField("params") else None,
     )
 

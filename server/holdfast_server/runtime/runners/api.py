@@ -42,6 +42,11 @@ class ActionInfo(Protocol):
         """Where its calls are counted."""
         ...
 
+    @property
+    def waits(self) -> bool:
+        """Whether `Instance.invoke` may give a coroutine."""
+        ...
+
 
 class ConnectHooks(NamedTuple):
     """Which hooks of connections a class has; `preflight` is on_before_connect or
@@ -107,6 +112,8 @@ class ActorInfo(Protocol):
     def action(self, name: str) -> ActionInfo:
         """ACTION_NOT_FOUND when there is none."""
         ...
+
+    def find_action(self, name: str) -> ActionInfo | None: ...
 
     def check_input(self, value: Value | None) -> None:
         """ACTOR_INVALID_INPUT when the input does not fit."""

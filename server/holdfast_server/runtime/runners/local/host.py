@@ -158,9 +158,13 @@ class LocalHost:
         return self._instance.get_vars()
 
     def get_state(self) -> Any:
-        # Not by `surfaced`: nearly every action comes here, several times.
+        # Not by `surfaced`, and `live_turn` in place: nearly every action comes here, several
+        # times.
+        turn, instance = current_turn(), self._instance
         try:
-            return self._instance.get_state(self._turn())
+            if turn is None or turn.ended or turn.instance is not instance:
+                turn = self._turn()
+            return instance.get_state(turn)
         except HoldfastError as error:
             raise actor_error(error) from None
 

@@ -103,7 +103,7 @@ class LocalInstance:
 
     def get_state(self, turn: Turn) -> Any:
         state = self._state or self._declared_state()
-        return state.get(turn, bool(self.activation.mailbox.running))
+        return state.get(turn, self.activation.mailbox)
 
     def set_state(self, turn: Turn, value: Any) -> None:
         turn.check_change()
@@ -272,15 +272,19 @@ class LocalInstance:
     # Actions
 
     def invoke(self, turn: Turn, call: Call) -> Value | Coroutine[Any, Any, Value]:
-        spec = self._info.action(call.action).spec
+        action = self._info.action(call.action)
+        spec = action.spec
         args, kwargs = bind(spec, call)
         context: Context[Any, Any] = Context(LocalHost(self, turn))
-        if spec.kind != "plain" or spec.thread or self._info.transforms:
+        if action.waits:
             return self._await(spec, turn, context, args, kwargs, call)
         turn.plain = True
         token = enter_turn(turn)
         try:
-            return encode(spec, spec.function(self.actor, context, *args, **kwargs), call)
+            result = spec.function(self.actor, context, *args, **kwargs)
+            if spec.kind == "async":
+                result = _run(result)
+            return encode(spec, result, call)
         except BaseException as error:
             if ended_from_outside(error):
                 raise
@@ -337,6 +341,15 @@ class LocalInstance:
 
     def _outward(self, error: BaseException, call: Call) -> HoldfastError:
         return outward(error, f"action {call.action}", self.activation.address)
+
+
+def _run(handler: Coroutine[Any, Any, Any]) -> Any:
+    """The result of a handler that never waits."""
+    try:
+        handler.send(None)
+    except StopIteration as stop:
+        return stop.value
+    raise RuntimeError("a handler without `await` waits")
 
 
 def _in_thread(

@@ -25,15 +25,27 @@ from holdfast_server.runtime.runners.local.state import not_encodable
 class LocalAction:
     """ActionInfo over an SDK ActionSpec."""
 
-    __slots__ = ("buffered", "interleave", "read_only", "spec", "streaming", "tally", "timeout_s")
+    __slots__ = (
+        "buffered",
+        "interleave",
+        "read_only",
+        "spec",
+        "streaming",
+        "tally",
+        "timeout_s",
+        "waits",
+    )
 
-    def __init__(self, spec: ActionSpec, cls: type[Actor[Any, Any]], timeout_s: float) -> None:
+    def __init__(
+        self, spec: ActionSpec, cls: type[Actor[Any, Any]], timeout_s: float, transforms: bool
+    ) -> None:
         self.spec = spec
         self.read_only = spec.read_only
         # A thread beside turns on the loop would race them for the live state.
         self.interleave = (spec.interleave or cls.interleave) and not spec.thread
         self.streaming = spec.kind == "stream"
         self.buffered = (spec.durability or cls.durability) == "buffered"
+        self.waits = spec.waits or transforms
         self.timeout_s = timeout_s if spec.timeout_s is None else spec.timeout_s
         self.tally = CallTally()
 
@@ -85,7 +97,8 @@ class LocalInfo:
         )
         self.tally = ActorTally()
         self.actions: Mapping[str, LocalAction] = {
-            name: LocalAction(spec, cls, timeout_s) for name, spec in actor_type.actions.items()
+            name: LocalAction(spec, cls, timeout_s, self.transforms)
+            for name, spec in actor_type.actions.items()
         }
 
     def action(self, name: str) -> LocalAction:
@@ -97,6 +110,9 @@ class LocalInfo:
                 metadata={"action": name[:128]},
             )
         return action
+
+    def find_action(self, name: str) -> LocalAction | None:
+        return self.actions.get(name)
 
     def check_input(self, value: Value | None) -> None:
         if value is not None:

@@ -21,7 +21,7 @@ from holdfast import errors as sdk
 from holdfast.state import StateCodec
 from holdfast_server.core import errors
 from holdfast_server.core.errors import HoldfastError
-from holdfast_server.core.mailbox import READ_ONLY
+from holdfast_server.core.mailbox import READ_ONLY, Mailbox
 from holdfast_server.runtime.turn import Turn
 
 # Stands for what has not been made.
@@ -53,15 +53,18 @@ class LiveState:
         self._live = self._codec.decode(encoded)
         self.encoded = encoded
 
-    def get(self, turn: Turn, busy: bool) -> Any:
-        """The state for `turn`; `busy` tells whether other turns are in progress."""
+    def get(self, turn: Turn, mailbox: Mailbox[Turn]) -> Any:
+        """The state for `turn`; `mailbox` tells whether other turns are in progress."""
         turn.touched = True
         if turn.mode is not READ_ONLY:
+            live = self._live
+            if live is not UNSET and turn.view == self._dropped:
+                return live
             self._begin_use(turn)
             return self._get_live()
         view = turn.view
         if not isinstance(view, View):
-            live = turn.plain and not busy
+            live = turn.plain and not mailbox.running
             view = self._live_view() if live else self._shared_view()
             turn.view = view
         return view.state
