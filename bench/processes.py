@@ -30,6 +30,11 @@ class Group:
         self._log = log
         self._mark = secrets.token_hex(8)
         self._started: list[subprocess.Popen[bytes]] = []
+        self._adopted: list[Group] = []
+
+    def adopt(self, other: Group) -> None:
+        """Count another group's processes among these; it still ends them itself."""
+        self._adopted.append(other)
 
     def start(
         self,
@@ -93,12 +98,13 @@ class Group:
             with contextlib.suppress(OSError):
                 stat = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
                 total += 0 if pid == but else sum(int(each) for each in stat[11:15])
-        return total * _TICK_S
+        return total * _TICK_S + sum(other.cpu_seconds() for other in self._adopted)
 
     @property
     def resident_bytes(self) -> int:
         """Memory that is theirs alone, or their share of what is shared."""
-        return sum(_proportional(pid) for pid in self.pids())
+        own = sum(_proportional(pid) for pid in self.pids())
+        return own + sum(other.resident_bytes for other in self._adopted)
 
     def stop(self) -> None:
         """End all, each by its own id."""

@@ -23,10 +23,12 @@ missing() {
     echo "peers: $name: $*" >&2
 }
 
-# npm_ci NAME
-npm_ci() {
+# npm_locked NAME
+# Not `npm ci`, which refuses a lock without the optional packages of other platforms, where the
+# registry does not have them all.
+npm_locked() {
     cp "$PEERS/$1"/package*.json "$OUT/$1" &&
-        (cd "$OUT/$1" && $NPM ci --ignore-scripts --no-audit --no-fund)
+        (cd "$OUT/$1" && $NPM install --ignore-scripts --no-audit --no-fund)
 }
 
 # pip_sync NAME
@@ -57,7 +59,7 @@ install() {
 if find_node "$OUT/node.log"; then
     ln -sf "$NODE" "$OUT/node"
     for name in rivetkit rivet_engine restate workerd; do
-        install "$name" npm_ci
+        install "$name" npm_locked
     done
 else
     for name in rivetkit rivet_engine restate workerd; do
