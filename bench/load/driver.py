@@ -87,8 +87,9 @@ class Lines:
 
     def _answer(self) -> dict[str, Any]:
         assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        if not line:
-            raise LoadError(f"{' '.join(self._command)} has ended")
+        # Clients log to where the answers go.
+        while not (line := self._process.stdout.readline()).startswith(b"{"):
+            if not line:
+                raise LoadError(f"{' '.join(self._command)} has ended")
         answer: dict[str, Any] = json.loads(line)
         return answer

@@ -90,7 +90,7 @@ class HttpLoad:
 
 @dataclass(frozen=True, slots=True)
 class WebSocketLoad:
-    """Calls pipelined over at most CONNECTIONS connections, each to an actor of its own."""
+    """Calls pipelined over at most as many connections as lanes, each to an actor of its own."""
 
     port: int
     lanes: Sequence[Lane]
@@ -98,7 +98,7 @@ class WebSocketLoad:
     add_up: Callable[[], int]
 
     def run(self, in_flight: int, seconds: float) -> Sample:
-        count = min(in_flight, CONNECTIONS)
+        count = min(in_flight, len(self.lanes))
         lanes = self.lanes[:count]
         return run("ws", self.port, lanes, in_flight // count, seconds, self.answer)
 

@@ -18,7 +18,7 @@ const entry = JSON.parse(readFileSync(join(root, "package.json"))).exports["./cl
 const { createClient } = await import(pathToFileURL(join(root, entry.import.default)));
 
 const client = createClient(endpoint);
-const count = kind === "http" ? Number(actors) : CONNECTIONS;
+const count = kind === "http" ? Number(actors) : Math.min(Number(actors), CONNECTIONS);
 const handles = Array.from({ length: count }, (_, index) =>
   client.getOrCreate("counter", [prefix, String(index)]),
 );
@@ -64,8 +64,9 @@ async function total() {
   return { total: sum };
 }
 
-// All exist before anything is measured.
-for (const handle of handles) await handle.increment(0);
+// All exist before anything is measured; what fails once is asked again.
+const exists = async (handle) => handle.increment(0);
+for (const handle of handles) await exists(handle).catch(() => exists(handle));
 console.log("{}");
 for await (const line of createInterface({ input: process.stdin })) {
   const question = JSON.parse(line);

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -10,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from bench.load.driver import Driver, Lines
+from bench.load.driver import Driver, Lines, LoadError
 from bench.load.plans import ACTION_RESPONSE, rivet_lanes, rivet_requests
 from bench.load.program import CONNECTIONS, HttpLoad, Missing, WebSocketLoad, program
 from bench.processes import Group, group
@@ -19,6 +20,8 @@ from bench.servers import ROOT
 BUILT: Final = ROOT / "build" / "peers"
 NODE: Final = BUILT / "node"
 _TIMEOUT_S: Final = 60.0
+# Of a question that changes nothing, or the same when it is asked again.
+_TRIES: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,22 +77,35 @@ def built(name: str) -> Path:
 
 
 def way(name: str, make: Callable[[], Driver]) -> Way:
-    """A way that may be missing on this machine."""
+    """A way, or why it is not to be had on this machine."""
     try:
         return Way(name, make())
-    except Missing as why:
-        return Way(name, None, str(why))
+    except (Missing, LoadError) as why:
+        return Way(name, None, " ".join(str(why).split()))
 
 
 def ask(method: str, url: str, body: object = None, **headers: str) -> Any:
-    """The JSON that a server of this machine answers with."""
+    """The JSON that a server of this machine answers with; what may fail once is asked again."""
+    for left in reversed(range(_TRIES)):
+        try:
+            return _ask(method, url, body, headers)
+        except LoadError:
+            if not left:
+                raise
+    raise AssertionError
+
+
+def _ask(method: str, url: str, body: object, headers: dict[str, str]) -> Any:
     data = None if body is None else json.dumps(body).encode()
     asked = urllib.request.Request(url, data, method=method)
     asked.add_header("Content-Type", "application/json")
     for header, value in headers.items():
         asked.add_header(header.replace("_", "-"), value)
-    with urllib.request.urlopen(asked, timeout=_TIMEOUT_S) as answer:
-        return json.load(answer)
+    try:
+        with urllib.request.urlopen(asked, timeout=_TIMEOUT_S) as answer:
+            return json.load(answer)
+    except urllib.error.HTTPError as error:
+        raise LoadError(f"{method} {url}: {error.code} {error.read().decode()}") from None
 
 
 def _create(port: int, prefix: str, count: int) -> list[str]:
@@ -123,9 +139,9 @@ def _http(port: int, actors: int) -> Driver:
     return HttpLoad(port, rivet_requests(port, ids), _adder(port, ids))
 
 
-def _connections(port: int) -> Driver:
+def _connections(port: int, actors: int) -> Driver:
     program()
-    ids = _create(port, "connections", CONNECTIONS)
+    ids = _create(port, "connections", min(actors, CONNECTIONS))
     return WebSocketLoad(port, rivet_lanes(port, ids), ACTION_RESPONSE, _adder(port, ids))
 
 
@@ -141,7 +157,7 @@ def rivet_ways(place: Place, port: int, clients: dict[str, str]) -> list[Way]:
     """The ways of what RivetKit's clients speak; `clients` are peers by version."""
     ways = [
         way("HTTP, C load", lambda: _http(port, place.actors)),
-        way("WebSocket, C load", lambda: _connections(port)),
+        way("WebSocket, C load", lambda: _connections(port, place.actors)),
     ]
     for version, peer in clients.items():
         for kind, name in (("http", "HTTP"), ("connection", "WebSocket")):
