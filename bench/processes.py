@@ -12,6 +12,7 @@ import secrets
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -141,7 +142,9 @@ def _proportional(pid: int) -> int:
 
 @contextlib.contextmanager
 def group(log: Path) -> Iterator[Group]:
-    """Processes that have all ended at the end."""
+    """Processes that have all ended at the end, also when SIGTERM ends this one."""
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     processes = Group(log)
     try:
         yield processes

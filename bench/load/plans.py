@@ -8,6 +8,8 @@ from collections.abc import Sequence
 
 from bench.load.program import Lane
 
+# What RivetKit's clients offer that speak BARE.
+PROTOCOLS = ("rivet", "rivet_encoding.bare")
 # Ids that the actions of one connection have in turn; many more than are ever in flight.
 _IDS = 4096
 # What begins a frame with an action's answer, whatever its version.
@@ -84,9 +86,5 @@ def rivet_lanes(port: int, actors: Sequence[str]) -> list[Lane]:
     """A connection to each actor, as RivetKit's clients open it, and increments over it."""
     frames = [action_frame(number, "increment", b"\x81\x01") for number in range(_IDS)]
     return [
-        Lane(frames, upgrade(port, f"/gateway/{actor}/connect", *_PROTOCOLS), 1)
-        for actor in actors
+        Lane(frames, upgrade(port, f"/gateway/{actor}/connect", *PROTOCOLS), 1) for actor in actors
     ]
-
-
-_PROTOCOLS = ("rivet", "rivet_encoding.bare")

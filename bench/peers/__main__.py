@@ -17,10 +17,11 @@ from bench.peers.turns import Outcome, Size, measure
 
 COMMAND = "make bench-peers"
 BEGIN, END = "<!-- peers: begin -->", "<!-- peers: end -->"
+FULL = Size()
 IMAGES = table.PAGE.parent / "images"
 
 
-def run(size: Size = Size(), names: list[str] | None = None) -> Outcome:
+def run(size: Size = FULL, names: list[str] | None = None) -> Outcome:
     """Measure those of these names, or all."""
     return measure([(name, ALL[name]) for name in names or ALL], size)
 

@@ -16,7 +16,8 @@ def _time(microseconds: float) -> str:
     return f"{microseconds:.0f} µs" if microseconds < 1000 else f"{microseconds / 1000:.1f} ms"
 
 
-def _cell(turn: Turn | None) -> str:
+def cell(turn: Turn | None) -> str:
+    """The rate and the latencies of a turn."""
     if turn is None:
         return ""
     p50, p99 = _time(turn.percentile("50")), _time(turn.percentile("99"))
@@ -37,11 +38,12 @@ def render(command: str, outcome: Outcome, now: datetime) -> str:
     heads = [f"{each} in flight" for each in size.in_flight]
     lines = [
         f"`{command}`, {now:%Y-%m-%d}, on {machine()}.",
-        f"Medians of {size.rounds} rounds of {size.seconds:g} s each, in turns; one sync of this disk "
-        f"meanwhile: p50 {_time(median(outcome.syncs) * 1e6)}.",
+        f"Medians of {size.rounds} rounds of {size.seconds:g} s each, in turns; "
+        f"one sync of this disk meanwhile: p50 {_time(median(outcome.syncs) * 1e6)}.",
         "",
-        f"| system | synced | called by | {' | '.join(heads)} | CPU of servers + load a call, {most} "
-        f"in flight | Holdfast is faster by, {most} in flight |",
+        f"| system | synced | called by | {' | '.join(heads)} "
+        f"| CPU of servers + load a call, {most} in flight "
+        f"| Holdfast's rate to this, {most} in flight |",
         "|---|---|---|" + "---|" * (len(heads) + 2),
     ]
     for each in outcome.measured:
@@ -50,7 +52,7 @@ def render(command: str, outcome: Outcome, now: datetime) -> str:
             cells += [""] * (len(heads) + 1)
         else:
             cells = [each.system, each.synced, each.way]
-            cells += [_cell(each.at(in_flight)) for in_flight in size.in_flight]
+            cells += [cell(each.at(in_flight)) for in_flight in size.in_flight]
             cells += [_cpu(each.at(most)), _ratio(outcome, each, most)]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
@@ -69,7 +71,7 @@ def _ratio(outcome: Outcome, each: Measured, in_flight: int) -> str:
     if each.system == ours.system or theirs is None or own is None:
         return ""
     ratio = own.rate / theirs.rate
-    return f"{ratio:.2f} × ({ours.way})"
+    return f"{ratio:.2f} ({ours.way})"
 
 
 def record(outcome: Outcome) -> dict[str, Any]:
@@ -89,9 +91,7 @@ def _figures(outcome: Outcome, each: Measured) -> dict[str, Any]:
             "in_flight": turn.in_flight,
             "rate": turn.rate,
             "rates": [sample.rate for sample in turn.samples],
-            "percentiles_us": {
-                mark: turn.percentile(mark) for mark in turn.samples[0].percentiles
-            },
+            "percentiles_us": {mark: turn.percentile(mark) for mark in turn.samples[0].percentiles},
             "server_cpu_us": turn.cpu_us,
             "load_share_of_core": turn.load_share,
             "holdfast_ratio": _number(outcome, each, turn),

@@ -108,7 +108,7 @@ def _ask(method: str, url: str, body: object, headers: dict[str, str]) -> Any:
         raise LoadError(f"{method} {url}: {error.code} {error.read().decode()}") from None
 
 
-def _create(port: int, prefix: str, count: int) -> list[str]:
+def create(port: int, prefix: str, count: int) -> list[str]:
     """Ids of new actors, as RivetKit's clients make them."""
     url = f"http://127.0.0.1:{port}/actors?namespace=default"
     ids: list[str] = []
@@ -135,13 +135,13 @@ def _adder(port: int, actors: Sequence[str]) -> Callable[[], int]:
 
 def _http(port: int, actors: int) -> Driver:
     program()
-    ids = _create(port, "http", actors)
+    ids = create(port, "http", actors)
     return HttpLoad(port, rivet_requests(port, ids), _adder(port, ids))
 
 
 def _connections(port: int, actors: int) -> Driver:
     program()
-    ids = _create(port, "connections", min(actors, CONNECTIONS))
+    ids = create(port, "connections", min(actors, CONNECTIONS))
     return WebSocketLoad(port, rivet_lanes(port, ids), ACTION_RESPONSE, _adder(port, ids))
 
 
