@@ -39,6 +39,15 @@ def program() -> Path:
     return _BUILT
 
 
+def available() -> bool:
+    """Whether the program can be had."""
+    try:
+        program()
+    except Missing:
+        return False
+    return True
+
+
 @dataclass(frozen=True, slots=True)
 class Lane:
     """What one connection sends: what opens it, and its messages in turn."""
