@@ -1,6 +1,7 @@
 # The commands of this repository; `make test` is what a change must pass.
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-conformance setup-gateway setup-browser run gen lint test test-all soak bench
+.PHONY: help setup setup-conformance setup-gateway setup-browser setup-peers run gen lint test \
+	test-all soak bench bench-peers bench-compare
 
 # A uv that is missing is installed beside .venv, since `uv sync` removes what is not locked.
 UV_VENV := build/uv
@@ -53,5 +54,14 @@ gen: ## regenerate the Python code of the protos, docs/configuration.md and docs
 	$(RUN) python -m tools.gen_configuration
 	$(RUN) python -m tools.gen_metrics
 
-bench: setup ## measure, and write docs/performance.md; takes minutes, and wants the machine for itself
+setup-peers: setup ## install the systems that we are measured beside, into build/; half a gigabyte
+	@sh bench/peers/install.sh
+
+bench: setup-peers ## measure all, and write docs/performance.md; takes minutes, and wants the machine for itself
 	GRPC_VERBOSITY=ERROR $(RUN) python -m bench
+
+bench-peers: setup-peers ## measure only Holdfast beside its peers, and write their table and charts
+	GRPC_VERBOSITY=ERROR $(RUN) python -m bench.peers
+
+bench-compare: setup ## measure this tree against an older one, in one run: REV=...
+	GRPC_VERBOSITY=ERROR $(RUN) python -m bench.compare $(REV)

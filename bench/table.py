@@ -37,7 +37,8 @@ class Result:
     rows: list[Row] = field(default_factory=list)
 
 
-def _machine() -> str:
+def machine() -> str:
+    """What measured, in a few words."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     return (
         f"{os.cpu_count()} cores, {memory:.0f} GiB, {platform.system()} {platform.machine()}; "
@@ -50,7 +51,7 @@ def render(command: str, results: list[Result], now: datetime) -> str:
     """The results as Markdown."""
     rounds = ", ".join(f"`{each.command}` {each.rounds}" for each in results)
     lines = [
-        f"`{command}`, {now:%Y-%m-%d}, on {_machine()}.",
+        f"`{command}`, {now:%Y-%m-%d}, on {machine()}.",
         f"Each number is the median of its rounds ({rounds}); what is compared takes turns.",
         "",
         "| what | measured | against | ratio | goal | met |",
@@ -69,10 +70,10 @@ def show(results: list[Result], command: str) -> str:
     return text
 
 
-def write(text: str, page: Path = PAGE) -> None:
+def write(text: str, page: Path = PAGE, begin: str = BEGIN, end: str = END) -> None:
     """Put a table between the marks of the page."""
-    before, _, rest = page.read_text(encoding="utf-8").partition(BEGIN)
-    _, found, after = rest.partition(END)
+    before, _, rest = page.read_text(encoding="utf-8").partition(begin)
+    _, found, after = rest.partition(end)
     if not found:
         raise ValueError(f"{page} has no place for the table")
-    page.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}", encoding="utf-8")
+    page.write_text(f"{before}{begin}\n{text}\n{end}{after}", encoding="utf-8")
