@@ -1,4 +1,5 @@
-"""Builds the page of an example: what is in its folder `web`, a project of Vite.
+"""Builds the page of an example: what is in its folder `web`, a project of npm
+whose script `build` makes a folder, `--outDir`.
 
     python -m examples.pages            # all of them
     python -m examples.pages chat_react

@@ -1,0 +1,1 @@
+"""A text editor for several people, on a CRDT."""
