@@ -15,11 +15,14 @@ class Example:
 
     def __init__(self, name: str, data: Path) -> None:
         self.port = free_port()
+        self.grpc = free_address()
         self._command = ["-m", f"examples.{name}.app"]
         self._environment = {
+            # Where it serves its page: an application of its own, or the gateway.
             "PORT": str(self.port),
+            "HOLDFAST_HTTP": f"127.0.0.1:{self.port}",
             "HOLDFAST_DATA": str(data),
-            "HOLDFAST_GRPC": free_address(),
+            "HOLDFAST_GRPC": self.grpc,
             "HOLDFAST_ADMIN": "off",
         }
 
@@ -32,10 +35,13 @@ class Example:
         """Start it, and wait until it serves."""
         self._process = Process(self._command, ROOT, **self._environment)
         try:
-            self._process.wait_for("Uvicorn running on")
+            self._process.wait_for(self._serves)
         except BaseException:
             self._process.__exit__(None, None, None)
             raise
+
+    def _serves(self, line: str) -> bool:
+        return line.startswith("Gateway on ") or "Uvicorn running on" in line
 
     def kill(self) -> None:
         """End it with SIGKILL."""

@@ -18,7 +18,7 @@ from tests.browser.chromium import ROOT, Chromium
 from tests.browser.example import Example
 
 IMAGES: Final = ROOT / "docs" / "images"
-EXAMPLES: Final = ("chat_react",)
+EXAMPLES: Final = ("chat_react", "collaborative_editor")
 
 
 def take(chromium: Chromium, name: str, images: Path = IMAGES) -> Path:
