@@ -120,9 +120,7 @@ class ClockedTransport:
             await self._inner.end_sessions()
 
     def __getattr__(self, name: str) -> Callable[..., Awaitable[Any]]:
-        if name.startswith("_") or not asyncio.iscoroutinefunction(
-            getattr(HarnessTransport, name, None)
-        ):
+        if name.startswith("_") or not _is_call(getattr(HarnessTransport, name, None)):
             raise AttributeError(name)
 
         async def run(*args: Any) -> Any:
@@ -223,6 +221,12 @@ class HarnessClient(Client):
 
 async def _close(items: Any) -> None:
     await items.aclose()
+
+
+def _is_call(function: Any) -> bool:
+    """Whether a function of the transport is awaited: it is async, or gives what is."""
+    gives = getattr(function, "__annotations__", {}).get("return", "")
+    return asyncio.iscoroutinefunction(function) or str(gives).startswith("Coroutine[")
 
 
 def _what(name: str, args: tuple[Any, ...]) -> str:
