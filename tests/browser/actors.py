@@ -96,6 +96,7 @@ class Counter(Actor[Count]):
         """`/follow`, `/count` and `/mirror`."""
         if request.path == "/follow":
             stream = EventStream(c)
+            await stream.send("here", event="hello", retry_s=0.05)
             c.vars.add(stream)
             return Response(stream)
         if request.path == "/count":
