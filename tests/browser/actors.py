@@ -18,6 +18,7 @@ from holdfast import (
     BigInt,
     Connection,
     Context,
+    Event,
     EventStream,
     Request,
     Response,
@@ -58,6 +59,7 @@ class Counter(Actor[Count]):
 
     state = Count
     vars = set
+    emits = {"count": Event(int)}
 
     @action
     async def increment(self, c: Context[Count], by: int = 1) -> int:
@@ -85,10 +87,16 @@ class Counter(Actor[Count]):
     async def big(self, c: Context[Count]) -> BigInt:
         return BigInt(2**60)
 
+    @action(name="upTo")
+    async def up_to(self, c: Context[Count], end: int) -> AsyncIterator[int]:
+        for number in range(end):
+            yield number
+
     async def on_request(self, c: Context[Count], request: Request) -> Response:
         """`/follow`, `/count` and `/mirror`."""
         if request.path == "/follow":
             stream = EventStream(c)
+            await stream.send("here", event="hello", retry_s=0.05)
             c.vars.add(stream)
             return Response(stream)
         if request.path == "/count":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -13,9 +12,10 @@ from tests.browser.example import Example
 SCRIPT = "chat_react.mjs"
 
 
-@pytest.fixture
-def chat(tmp_path: Path, chromium: Chromium) -> Iterator[Example]:
-    with Example("chat_react", tmp_path / "data") as chat:
+@pytest.fixture(scope="module")
+def chat(tmp_path_factory: pytest.TempPathFactory, chromium: Chromium) -> Iterator[Example]:
+    """One application; each scenario has rooms of its own, and the lounge belongs to the first."""
+    with Example("chat_react", tmp_path_factory.mktemp("chat")) as chat:
         yield chat
 
 

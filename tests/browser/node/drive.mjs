@@ -14,8 +14,8 @@ import { createRequire } from "node:module";
 import { resolve } from "node:path";
 
 // Below the time limit of a test, so that what hangs is told with what the page said.
-const SCENARIO_MS = 30_000;
-const STEP_MS = 15_000;
+const SCENARIO_MS = 45_000;
+const STEP_MS = 20_000;
 
 const [directory, executablePath] = process.argv.slice(2);
 const { chromium } = createRequire(resolve(directory, "package.json"))("playwright-core");
