@@ -141,7 +141,7 @@ class Activation:
     def live(self) -> bool:
         """Whether this memory is what the store says; never again once it is not."""
         committer = self.node.committer
-        return not committer.failed and self.epoch == committer.epoch
+        return self.epoch == committer.epoch and not committer.failed
 
     def check_live(self) -> None:
         """Refuse to go on with memory that is no longer true."""

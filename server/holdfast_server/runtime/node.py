@@ -395,7 +395,7 @@ class Node:
             or activation.instance is None
             or activation.background is not None
             or activation.info.state_ttl_s is not None
-            or not activation.live
+            or activation.epoch != self.committer.epoch
             or not activation.mailbox.idle
         ):
             return None
