@@ -403,7 +403,7 @@ class Activation:
             self._check_commit(turn, batch)
         node = self.node
         self.last_commit = node.committer.submit(batch, self.epoch, release)
-        self.committed_at = node.loop.time()
+        self.committed_at = node.moment()
         if turn.encoded is not None:
             self._keep_state(turn)
 
@@ -427,7 +427,7 @@ class Activation:
         self.last_commit = node.committer.submit(
             batch, abs(self.epoch), effects.release, buffered=buffered
         )
-        self.committed_at = node.loop.time()
+        self.committed_at = node.moment()
         if effects.gated and self.event_log is not None:
             self.event_log.gate = self.last_commit
         if turn.span is not None:
