@@ -28,6 +28,11 @@ _PLAIN_DEPTH_MAX: Final = 32
 
 def encode(value: Any, encoding: int) -> bytes:
     """Encodes a value; raises EncodeError with the path of what cannot be encoded."""
+    if encoding == MSGPACK and (
+        value is None or (type(value) is int and -NUMBER_MAX <= value <= NUMBER_MAX)
+    ):
+        # What many an action returns, and MessagePack writes as it stands.
+        return msgspec.msgpack.encode(value)
     if encoding == PROTOBUF:
         return _encode_protobuf(value)
     if encoding == JAVASCRIPT:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from bench import (
+    budget,
     fanout,
     listeners,
     memory,
@@ -165,3 +166,17 @@ def test_a_page_without_marks_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(ValueError, match="has no place"):
         table.write("text", page)
+
+
+def test_the_budget_counts_the_steps_of_every_part_of_both_paths() -> None:
+    size = budget.Size(timed=200, counted=64, actors=8)
+
+    budgets = budget.measure(size)
+
+    assert set(budgets) == {"session", "unary"}
+    for each in budgets.values():
+        assert each.steps["the turn: its actor, its place, its effects"] > 100
+        assert each.steps["the key: its claim, its stored reply"] > 100
+        assert each.microseconds.total() > 0
+    rows = budget.render(budgets, size, datetime(2026, 1, 2, tzinfo=UTC)).splitlines()
+    assert f"{budgets['session'].steps.total():,}" in rows[-1]

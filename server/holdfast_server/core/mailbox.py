@@ -57,7 +57,7 @@ class Mailbox(Generic[T]):
 
     @property
     def idle(self) -> bool:
-        return not self.running and not self.waiting and self._read_only == 0
+        return not (self.running or self.waiting or self._read_only)
 
     def offer(self, turn: T, mode: Mode, *, joins: bool = False) -> bool:
         """Whether `turn` runs now; else it waits. `joins`: run beside its waiter."""

@@ -141,7 +141,7 @@ class Activation:
     def live(self) -> bool:
         """Whether this memory is what the store says; never again once it is not."""
         committer = self.node.committer
-        return not committer.failed and self.epoch == committer.epoch
+        return self.epoch == committer.epoch and not committer.failed
 
     def check_live(self) -> None:
         """Refuse to go on with memory that is no longer true."""
@@ -403,7 +403,7 @@ class Activation:
             self._check_commit(turn, batch)
         node = self.node
         self.last_commit = node.committer.submit(batch, self.epoch, release)
-        self.committed_at = node.loop.time()
+        self.committed_at = node.moment()
         if turn.encoded is not None:
             self._keep_state(turn)
 
@@ -427,7 +427,7 @@ class Activation:
         self.last_commit = node.committer.submit(
             batch, abs(self.epoch), effects.release, buffered=buffered
         )
-        self.committed_at = node.loop.time()
+        self.committed_at = node.moment()
         if effects.gated and self.event_log is not None:
             self.event_log.gate = self.last_commit
         if turn.span is not None:

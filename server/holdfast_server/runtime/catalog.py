@@ -115,7 +115,7 @@ class Catalog:
         activation.users -= 1
         if activation.users:
             return
-        activation.last_used = self._node.loop.time()
+        activation.last_used = self._node.moment()
         # Each of very many idle actors would hold a number of its own.
         if activation.last_commit <= self._node.committer.synced:
             activation.last_commit = 0

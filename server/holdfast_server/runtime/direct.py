@@ -23,7 +23,6 @@ from holdfast_server.core.errors import HoldfastError
 from holdfast_server.core.values import Durability, Value
 from holdfast_server.runtime.execution import effects_of, fail, finish, make_turn, settle
 from holdfast_server.runtime.keyed import Claim, claim_now
-from holdfast_server.runtime.visiting import has_hooks
 
 if TYPE_CHECKING:
     from holdfast_server.core.tally import CallTally
@@ -69,7 +68,7 @@ class Direct:
         if (
             action is not None
             and not action.waits
-            and not has_hooks(activation, call)
+            and not any(activation.info.connect_hooks)
             and (call.deadline is None or call.deadline > node.loop.time())
         ):
             if call.key is None or action.read_only:

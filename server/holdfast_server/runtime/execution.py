@@ -99,13 +99,14 @@ async def run_action(
 def make_turn(activation: Activation, call: Call, action: ActionInfo) -> Turn:
     """The turn of a call, with the earlier of its caller's and its own deadline."""
     now = activation.node.loop.time()
-    deadline = now + action.timeout_s
-    if call.deadline is not None:
-        if call.deadline <= now:
+    deadline, own = now + action.timeout_s, call.deadline
+    if own is not None:
+        if own <= now:
             raise HoldfastError(errors.DEADLINE_EXCEEDED)
-        deadline = min(deadline, call.deadline)
+        if own < deadline:
+            deadline = own
     turn = Turn(activation, mode_of(action), deadline, call.action, call.trace)
-    if not call.has_client:
+    if call.sent is not None or call.fire is not None:
         turn.cause = Cause.SEND if call.fire is None else Cause.TIMER
     return turn
 
@@ -239,7 +240,13 @@ async def _end_actor(activation: Activation, turn: Turn, value: Value | None) ->
 
 
 def _check_end(activation: Activation, turn: Turn, value: Value | None) -> None:
-    _check_size(value, activation.node.limits.payload_bytes_max)
+    limit = activation.node.limits.payload_bytes_max
+    if value is not None and len(value.data) > limit:
+        raise HoldfastError(
+            errors.MESSAGE_OUTGOING_TOO_LONG,
+            f"result of {len(value.data)} bytes; at most {limit}",
+            metadata={"limit": str(limit), "size": str(len(value.data))},
+        )
     if turn.mode is not READ_ONLY and activation.instance is not turn.instance:
         raise HoldfastError(errors.ACTOR_DESTROYED)
 
@@ -310,15 +317,6 @@ async def settle(
         await turn.failure
     elif error.reason.reason not in _SAW_NOTHING:
         await activation.until_synced()
-
-
-def _check_size(value: Value | None, limit: int) -> None:
-    if value is not None and len(value.data) > limit:
-        raise HoldfastError(
-            errors.MESSAGE_OUTGOING_TOO_LONG,
-            f"result of {len(value.data)} bytes; at most {limit}",
-            metadata={"limit": str(limit), "size": str(len(value.data))},
-        )
 
 
 def mode_of(action: ActionInfo) -> Mode:

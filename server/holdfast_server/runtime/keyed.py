@@ -152,11 +152,9 @@ async def run_keyed(
 def claim_now(activation: Activation, call: Call) -> Claim | None:
     """The right to run `call` whose key is new, as far as memory tells; else None: it has
     to wait, to look into the store, or to be refused."""
-    node, key, limits, table = (
-        activation.node, call.key, activation.node.limits, activation.replies,
-    )  # fmt: skip
+    node, key, table = activation.node, call.key, activation.replies
     assert key is not None
-    identity = (activation.scope, key[0], key[1])
+    limits, identity = node.limits, (activation.scope, key[0], key[1])
     if table is None or identity in node.flights:
         return None
     verdict = table.judge(key, rows_max=limits.replies_max, bytes_max=limits.replies_bytes_max)

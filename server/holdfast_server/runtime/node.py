@@ -97,6 +97,7 @@ class Node:
         self.tally = NodeTally()
         self.stopwatch = environment.stopwatch
         self._calls = 0
+        self._moment = 0.0
         self._drained: asyncio.Future[None] | None = None
         self.recovery = Recovery(self, on_store_change)
         self.committer = Committer(
@@ -262,6 +263,14 @@ class Node:
 
     # What the rest of the runtime asks for
 
+    def moment(self) -> float:
+        """The loop's time, one object for all who ask at the same time: each of very many
+        actors remembers when it was used last, and uvloop counts in milliseconds."""
+        now = self.loop.time()
+        if now != self._moment:
+            self._moment = now
+        return self._moment
+
     def read(self, key: bytes) -> bytes | None:
         """A row as of the last submitted batch."""
         self.committer.apply()
@@ -395,7 +404,7 @@ class Node:
             or activation.instance is None
             or activation.background is not None
             or activation.info.state_ttl_s is not None
-            or not activation.live
+            or activation.epoch != self.committer.epoch
             or not activation.mailbox.idle
         ):
             return None

@@ -84,3 +84,11 @@ def test_without_a_wait_nobody_is_awaited() -> None:
     pace.synced(64, 0, SYNC_S, 1.0)
 
     assert pace.came(1, 1.0) == 0
+
+
+def test_more_than_a_group_is_not_awaited() -> None:
+    pace = paced(200, waiting=100)
+
+    assert pace.came(1, 1.0001) > 0
+    assert pace.came(63, 1.0002) > 0
+    assert pace.came(64, 1.0002) == 0
