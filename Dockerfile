@@ -30,11 +30,12 @@ ENV PATH=/opt/holdfast/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     HOLDFAST_DATA=/data \
     HOLDFAST_GRPC=0.0.0.0:6430 \
-    HOLDFAST_HTTP=0.0.0.0:6420
+    HOLDFAST_HTTP=0.0.0.0:6420 \
+    HOLDFAST_METRICS=0.0.0.0:6431
 USER 10001:10001
 WORKDIR /app
 VOLUME /data
-EXPOSE 6430 6420
+EXPOSE 6430 6420 6431
 HEALTHCHECK --interval=10s --timeout=3s --start-period=30s \
     CMD ["holdfast", "--timeout", "2", "health"]
 STOPSIGNAL SIGTERM

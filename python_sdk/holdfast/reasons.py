@@ -109,6 +109,8 @@ REASONS: Final[Mapping[str, Reason]] = MappingProxyType(
         "RPC_UNIMPLEMENTED": Reason("rpc", "unimplemented", "UNIMPLEMENTED"),
         "ROUTE_INVALID": Reason("guard", "query_invalid", "INVALID_ARGUMENT"),
         "QUEUE_NOT_FOUND": Reason("queue", "not_found", "NOT_FOUND"),
+        "BACKUP_OFF": Reason("backup", "off", "FAILED_PRECONDITION"),
+        "BACKUP_FAILED": Reason("backup", "failed", "INTERNAL"),
         "HANDLER_REQUEST_NOT_DEFINED": Reason("handler", "request_not_defined", "NOT_FOUND"),
         "HANDLER_WEBSOCKET_NOT_DEFINED": Reason("handler", "websocket_not_defined", "NOT_FOUND"),
         "HANDLER_INVALID_RESPONSE": Reason(

@@ -10,13 +10,17 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from importlib.metadata import version
+from pathlib import Path
+from typing import Any
 
 from holdfast_server.app import serve_process, start_logging
 from holdfast_server.config import SETTINGS
 from holdfast_server.process.failures import EXPLAINED, FAILED, OK, exit_code
 from holdfast_server.process.flags import add_settings, flags_of
 from holdfast_server.process.loader import load_registry
+from holdfast_server.store import backup
 from holdfast_server.store.verify import verify
 
 
@@ -65,7 +69,38 @@ def _parser() -> argparse.ArgumentParser:
         help=f"the data directory [{data.variable}; default: {data.default}]",
     )
     checking.set_defaults(run=_verify)
+    _add_restore(commands)
     return parser
+
+
+def _add_restore(commands: Any) -> None:
+    restoring = commands.add_parser(
+        "restore",
+        help="make a data directory of a backup, and verify it",
+        allow_abbrev=False,
+        description="Make a new data directory of a backup. It is verified before it is put in "
+        "place; with --check it is deleted again after that.",
+    )
+    restoring.add_argument("--from", dest="source", required=True, help="directory of backups")
+    restoring.add_argument("--backup", help="name of a backup [default: the last]")
+    into = restoring.add_mutually_exclusive_group(required=True)
+    into.add_argument("--data", help="the new data directory; missing or empty")
+    into.add_argument("--check", metavar="DIR", help="only verify, in this scratch directory")
+    into.add_argument("--list", action="store_true", help="list the backups, the oldest first")
+    restoring.set_defaults(run=_restore)
+
+
+def _restore(options: argparse.Namespace) -> int:
+    source, now = Path(options.source), datetime.now(UTC)
+    if options.list:
+        for name in backup.names(source):
+            print(name)
+    elif options.check is not None:
+        print(f"{backup.check(source, Path(options.check), now, options.backup)} verifies")
+    else:
+        name = backup.restore(source, Path(options.data), now, options.backup)
+        print(f"{name} is restored to {options.data}, and verifies")
+    return OK
 
 
 def _serve(options: argparse.Namespace) -> int:

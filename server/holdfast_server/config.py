@@ -79,6 +79,8 @@ class Config:
 
     # Directory of the data; made if it is missing.
     data: str = field(default=".holdfast", metadata={"rule": _check_path})
+    # Directory for the backups that `holdfast backup` takes of a running server; none when empty.
+    backup_dir: str = ""
     # HOST:PORT of the public gRPC server; port 0 is any free one, "off" is none.
     grpc: str = field(default="127.0.0.1:6430", metadata={"rule": _check_address})
     # HOST:PORT of the admin gRPC server: health, reflection and channelz. "auto" is

@@ -23,6 +23,7 @@ from holdfast_server.gateway.desk import Desk
 from holdfast_server.gateway.gateway import Gateway
 from holdfast_server.gateway.guard import Guard
 from holdfast_server.gateway.operations import OperationsPort
+from holdfast_server.process.backups import Backups
 from holdfast_server.process.failures import StartError
 from holdfast_server.process.loop_lag import LoopLag
 from holdfast_server.process.security import Security
@@ -139,6 +140,7 @@ class Server:
                     checked=bool(config.token or config.token_file),
                 ),
                 reflect=config.reflection,
+                backup=Backups(self._store, config.data, config.backup_dir).take,
                 interceptors=self._interceptors(),
                 rpcs=None if self.tracing is None else self.tracing.rpcs,
             )

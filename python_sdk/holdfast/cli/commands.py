@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from holdfast.cli import actors, dead_letters, kv, schedules
+from holdfast.cli.backup import backup
 from holdfast.cli.call import call
 from holdfast.cli.describe import describe
 from holdfast.cli.dev import dev
@@ -31,6 +32,7 @@ app.command(context_settings={"ignore_unknown_options": True})(call)
 app.command()(describe)
 app.command()(health)
 app.command()(explain)
+app.command()(backup)
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(dev)
 app.add_typer(actors.app, name="actors")
 app.add_typer(kv.app, name="kv")

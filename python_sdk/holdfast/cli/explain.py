@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Iterator
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
 import typer
 
 from holdfast.cli.protos import when, word
-from holdfast.cli.session import Session
+from holdfast.cli.session import AdminOption, Session
 from holdfast.cli.values import KeyArg, NameArg, parse_key
 from holdfast.client import Client
 from holdfast.v1 import actor_pb2
 from holdfast.v1 import admin_service_pb2 as pb
 
-_ADMIN_PORT: Final = 6432
 _WORDS: Final = {
     "calls": "calls under way",
     "background": "background work",
@@ -30,18 +28,11 @@ def explain(
     ctx: typer.Context,
     name: NameArg,
     key: KeyArg,
-    admin: Annotated[
-        str,
-        typer.Option(
-            envvar="HOLDFAST_ADMIN_SERVER",
-            help="HOST:PORT of the admin server; port 6432 of the server's host by default.",
-        ),
-    ] = "",
+    admin: AdminOption = "",
 ) -> None:
     """Say where an actor is, why it is awake, who waits, what failed last, who listens."""
-    session: Session = ctx.obj
-    host = session.server.rpartition(":")[0]
-    session = dataclasses.replace(session, server=admin or f"{host}:{_ADMIN_PORT}")
+    base: Session = ctx.obj
+    session = base.of_admin(admin)
     target = actor_pb2.ActorTarget(get=actor_pb2.ActorKey(name=name, key=parse_key(key)))
 
     async def body(client: Client) -> None:

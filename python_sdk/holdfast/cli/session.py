@@ -10,8 +10,8 @@ import asyncio
 import json
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
-from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, Final, TypeVar
 
 import typer
 
@@ -21,6 +21,15 @@ from holdfast.payload import Encoding
 from holdfast.tls import TlsConfig
 
 T = TypeVar("T")
+_ADMIN_PORT: Final = 6432
+AdminOption = Annotated[
+    str,
+    typer.Option(
+        "--admin",
+        envvar="HOLDFAST_ADMIN_SERVER",
+        help="HOST:PORT of the admin server; port 6432 of the server's host by default.",
+    ),
+]
 FAILED: Final = 1
 USAGE: Final = 2
 UNAVAILABLE: Final = 3
@@ -56,6 +65,11 @@ class Session:
         except ValueError as error:
             typer.echo(f"error: {error}", err=True)
             raise typer.Exit(USAGE) from None
+
+    def of_admin(self, admin: str) -> Session:
+        """The same for the admin server: at `admin`, or at its port of the server's host."""
+        host = self.server.rpartition(":")[0]
+        return replace(self, server=admin or f"{host}:{_ADMIN_PORT}")
 
     @property
     def deadline(self) -> float | None:
@@ -123,4 +137,4 @@ async def paged(
             return
 
 
-__all__ = ["FAILED", "INTERRUPTED", "UNAVAILABLE", "USAGE", "Session", "paged"]
+__all__ = ["FAILED", "INTERRUPTED", "UNAVAILABLE", "USAGE", "AdminOption", "Session", "paged"]

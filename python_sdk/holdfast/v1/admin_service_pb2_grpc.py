@@ -40,6 +40,11 @@ class AdminServiceStub(object):
                 request_serializer=holdfast_dot_v1_dot_admin__service__pb2.ExplainRequest.SerializeToString,
                 response_deserializer=holdfast_dot_v1_dot_admin__service__pb2.ExplainResponse.FromString,
                 _registered_method=True)
+        self.CreateBackup = channel.unary_unary(
+                '/holdfast.v1.AdminService/CreateBackup',
+                request_serializer=holdfast_dot_v1_dot_admin__service__pb2.CreateBackupRequest.SerializeToString,
+                response_deserializer=holdfast_dot_v1_dot_admin__service__pb2.CreateBackupResponse.FromString,
+                _registered_method=True)
 
 
 class AdminServiceServicer(object):
@@ -58,6 +63,17 @@ class AdminServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CreateBackup(self, request, context):
+        """Takes a backup of the whole server into the directory that it was given
+        (`backup_dir`), while it goes on serving: all that was acknowledged before
+        this call is in it. Copies only what no backup there has yet. One at a
+        time; a second call waits. A retry takes another backup. Reasons:
+        BACKUP_OFF, BACKUP_FAILED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AdminServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -65,6 +81,11 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.Explain,
                     request_deserializer=holdfast_dot_v1_dot_admin__service__pb2.ExplainRequest.FromString,
                     response_serializer=holdfast_dot_v1_dot_admin__service__pb2.ExplainResponse.SerializeToString,
+            ),
+            'CreateBackup': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateBackup,
+                    request_deserializer=holdfast_dot_v1_dot_admin__service__pb2.CreateBackupRequest.FromString,
+                    response_serializer=holdfast_dot_v1_dot_admin__service__pb2.CreateBackupResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -95,6 +116,33 @@ class AdminService(object):
             '/holdfast.v1.AdminService/Explain',
             holdfast_dot_v1_dot_admin__service__pb2.ExplainRequest.SerializeToString,
             holdfast_dot_v1_dot_admin__service__pb2.ExplainResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateBackup(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/holdfast.v1.AdminService/CreateBackup',
+            holdfast_dot_v1_dot_admin__service__pb2.CreateBackupRequest.SerializeToString,
+            holdfast_dot_v1_dot_admin__service__pb2.CreateBackupResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -41,6 +41,13 @@ class AdminServiceStub:
     ACTOR_NOT_FOUND, ACTOR_NAME_NOT_FOUND, NAMESPACE_NOT_FOUND,
     REQUEST_INVALID.
     """
+    CreateBackup: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.CreateBackupRequest, _admin_service_pb2.CreateBackupResponse]
+    """Takes a backup of the whole server into the directory that it was given
+    (`backup_dir`), while it goes on serving: all that was acknowledged before
+    this call is in it. Copies only what no backup there has yet. One at a
+    time; a second call waits. A retry takes another backup. Reasons:
+    BACKUP_OFF, BACKUP_FAILED.
+    """
 
 @_typing.type_check_only
 class AdminServiceAsyncStub(AdminServiceStub):
@@ -54,6 +61,13 @@ class AdminServiceAsyncStub(AdminServiceStub):
     disk. Also of one whose creation does not come to an end. Reasons:
     ACTOR_NOT_FOUND, ACTOR_NAME_NOT_FOUND, NAMESPACE_NOT_FOUND,
     REQUEST_INVALID.
+    """
+    CreateBackup: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.CreateBackupRequest, _admin_service_pb2.CreateBackupResponse]  # type: ignore[assignment]
+    """Takes a backup of the whole server into the directory that it was given
+    (`backup_dir`), while it goes on serving: all that was acknowledged before
+    this call is in it. Copies only what no backup there has yet. One at a
+    time; a second call waits. A retry takes another backup. Reasons:
+    BACKUP_OFF, BACKUP_FAILED.
     """
 
 class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -71,6 +85,19 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         disk. Also of one whose creation does not come to an end. Reasons:
         ACTOR_NOT_FOUND, ACTOR_NAME_NOT_FOUND, NAMESPACE_NOT_FOUND,
         REQUEST_INVALID.
+        """
+
+    @_abc_1.abstractmethod
+    def CreateBackup(
+        self,
+        request: _admin_service_pb2.CreateBackupRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.CreateBackupResponse, _abc.Awaitable[_admin_service_pb2.CreateBackupResponse]]:
+        """Takes a backup of the whole server into the directory that it was given
+        (`backup_dir`), while it goes on serving: all that was acknowledged before
+        this call is in it. Copies only what no backup there has yet. One at a
+        time; a second call waits. A retry takes another backup. Reasons:
+        BACKUP_OFF, BACKUP_FAILED.
         """
 
 def add_AdminServiceServicer_to_server(servicer: AdminServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

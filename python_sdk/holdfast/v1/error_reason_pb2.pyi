@@ -310,6 +310,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """Only in the Connect protocol: there is no such RPC, or the protocol, or its
     compression, is not served so. [UNIMPLEMENTED] rpc.unimplemented; metadata: field.
     """
+    ERROR_REASON_BACKUP_OFF: _ErrorReason.ValueType  # 100
+    """The server has no directory for backups. [FAILED_PRECONDITION] backup.off."""
+    ERROR_REASON_BACKUP_FAILED: _ErrorReason.ValueType  # 101
+    """A backup could not be taken, a full disk for example; there is none of that
+    name. [INTERNAL] backup.failed.
+    """
     ERROR_REASON_HANDLER_REQUEST_NOT_DEFINED: _ErrorReason.ValueType  # 82
     """The actor has no on_request. [NOT_FOUND] handler.request_not_defined."""
     ERROR_REASON_HANDLER_WEBSOCKET_NOT_DEFINED: _ErrorReason.ValueType  # 83
@@ -627,6 +633,12 @@ metadata: queue.
 ERROR_REASON_RPC_UNIMPLEMENTED: ErrorReason.ValueType  # 93
 """Only in the Connect protocol: there is no such RPC, or the protocol, or its
 compression, is not served so. [UNIMPLEMENTED] rpc.unimplemented; metadata: field.
+"""
+ERROR_REASON_BACKUP_OFF: ErrorReason.ValueType  # 100
+"""The server has no directory for backups. [FAILED_PRECONDITION] backup.off."""
+ERROR_REASON_BACKUP_FAILED: ErrorReason.ValueType  # 101
+"""A backup could not be taken, a full disk for example; there is none of that
+name. [INTERNAL] backup.failed.
 """
 ERROR_REASON_HANDLER_REQUEST_NOT_DEFINED: ErrorReason.ValueType  # 82
 """The actor has no on_request. [NOT_FOUND] handler.request_not_defined."""

@@ -414,6 +414,16 @@ ROUTE_NOT_FOUND = gateway_reasons.ROUTE_NOT_FOUND
 ROUTE_INVALID = gateway_reasons.ROUTE_INVALID
 RPC_UNIMPLEMENTED = gateway_reasons.RPC_UNIMPLEMENTED
 QUEUE_NOT_FOUND = gateway_reasons.QUEUE_NOT_FOUND
+BACKUP_OFF = Reason(
+    "BACKUP_OFF",
+    "backup",
+    "off",
+    "FAILED_PRECONDITION",
+    "the server was given no directory for backups; the setting backup_dir names one",
+)
+BACKUP_FAILED = Reason(
+    "BACKUP_FAILED", "backup", "failed", "INTERNAL", "the backup could not be taken"
+)
 HANDLER_REQUEST_NOT_DEFINED = raw_reasons.HANDLER_REQUEST_NOT_DEFINED
 HANDLER_WEBSOCKET_NOT_DEFINED = raw_reasons.HANDLER_WEBSOCKET_NOT_DEFINED
 HANDLER_INVALID_RESPONSE = raw_reasons.HANDLER_INVALID_RESPONSE

@@ -7,6 +7,7 @@ from typing import Final
 from holdfast_server.core.errors import HoldfastError
 from holdfast_server.settings import ConfigError
 from holdfast_server.store.api import StoreError
+from holdfast_server.store.backup import BackupError
 from holdfast_server.store.directory_lock import DirectoryLockedError
 from holdfast_server.store.format import FormatError
 from holdfast_server.telemetry.failure import TracingError
@@ -28,6 +29,7 @@ class AppError(Exception):
 
 EXPLAINED: Final = (
     AppError,
+    BackupError,
     ConfigError,
     DirectoryLockedError,
     FormatError,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from holdfast.v1 import actor_pb2, admin_service_pb2, admin_service_pb2_grpc
@@ -11,22 +13,33 @@ from holdfast_server.rpc.guard import Context, unary
 from holdfast_server.runtime.calls import Calls
 from holdfast_server.runtime.explain import Explanation, TurnState, explain
 from holdfast_server.runtime.node import Node
+from holdfast_server.store.backup import Backup
 
 pb = admin_service_pb2
+
+TakeBackup = Callable[[], Awaitable[Backup]]
 
 
 class AdminService(admin_service_pb2_grpc.AdminServiceServicer):
     """Answers operators."""
 
-    def __init__(self, node: Node, converter: Converter, calls: Calls) -> None:
+    def __init__(self, node: Node, converter: Converter, calls: Calls, backup: TakeBackup) -> None:
         self.calls = calls
         self._node = node
         self._convert = converter
+        self._backup = backup
 
     @unary
     async def Explain(self, request: pb.ExplainRequest, context: Context) -> pb.ExplainResponse:
         target = self._convert.target(request.namespace, request.target, create=False)
         return _response(explain(self._node, target))
+
+    @unary
+    async def CreateBackup(
+        self, request: pb.CreateBackupRequest, context: Context
+    ) -> pb.CreateBackupResponse:
+        name, size, copied = await self._backup()
+        return pb.CreateBackupResponse(name=name, total_bytes=size, copied_bytes=copied)
 
 
 def _response(found: Explanation) -> pb.ExplainResponse:

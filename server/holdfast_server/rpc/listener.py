@@ -38,7 +38,7 @@ from holdfast_server.core.tally import Sample
 from holdfast_server.core.tokens import Tokens
 from holdfast_server.rpc import health
 from holdfast_server.rpc.actor_service import ActorService
-from holdfast_server.rpc.admin_service import AdminService
+from holdfast_server.rpc.admin_service import AdminService, TakeBackup
 from holdfast_server.rpc.auth import Callers, TokenCheck, by_certificate, by_token
 from holdfast_server.rpc.convert import Converter, anonymous
 from holdfast_server.rpc.dead_letter_service import DeadLetterService
@@ -110,6 +110,7 @@ class Listener:
         namespaces: frozenset[str],
         access: Access,
         reflect: bool,
+        backup: TakeBackup,
         interceptors: Sequence[Any] = (),
         rpcs: RpcObserver | None = None,
     ) -> None:
@@ -139,7 +140,7 @@ class Listener:
             )
         )
         self._schedules = ScheduleService(node, converter, limits, self.calls)
-        self._admin = AdminService(node, converter, self.calls)
+        self._admin = AdminService(node, converter, self.calls, backup)
         self._reflect = reflect
 
     @property

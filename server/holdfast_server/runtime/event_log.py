@@ -18,7 +18,7 @@ from holdfast_server.core.events import Emission, Emitted
 from holdfast_server.core.values import Value
 from holdfast_server.store import keys
 from holdfast_server.store.api import Batch
-from holdfast_server.store.format import decode_closed
+from holdfast_server.store.format import decode_closed, decode_restored
 from holdfast_server.store.v1 import records_pb2 as records
 
 if TYPE_CHECKING:
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from holdfast_server.runtime.node import Node
 
 _PAGE = 256
+# Room for the incarnations of an actor between two restores; all fit in 53 bits.
+_RESTORE_BITS = 10
 
 
 class Emissions(NamedTuple):
@@ -43,13 +45,15 @@ class EventLogs:
     def __init__(self, node: Node) -> None:
         self._node = node
         self._retention_ms = int(node.limits.event_retention_s * 1000)
+        # What the incarnations of this directory begin with, read when first needed.
+        self._base: int | None = None
 
     def find(self, actor_id: bytes) -> EventLog:
         """The sums of an actor's log as of the last submitted batch."""
         key = keys.event_log_key(actor_id)
         record = self._node.decode(records.EventLogRecord, key)
         if record is None:
-            return EventLog()
+            return EventLog(incarnation=1 + self._incarnation_base())
         log = EventLog(
             incarnation=record.incarnation,
             first=record.first_sequence,
@@ -67,7 +71,16 @@ class EventLogs:
             log.incarnation = outlived(log.incarnation, log.buffered_epoch, orderly, unorderly)
             if log.incarnation != record.incarnation:
                 log.buffered_epoch = 0
+        log.incarnation += self._incarnation_base()
         return log
+
+    def _incarnation_base(self) -> int:
+        """Another one for each restore: what was told after the backup was taken is unknown
+        here, and its numbers are given again."""
+        if self._base is None:
+            at_ms = decode_restored(self._node.read(keys.restored_key()))
+            self._base = at_ms << _RESTORE_BITS
+        return self._base
 
     def of(self, activation: Activation) -> EventLog:
         """The sums of the log that an activation writes."""
@@ -172,7 +185,7 @@ class EventLogs:
 
     def _put_sums(self, actor_id: bytes, log: EventLog, batch: Batch) -> None:
         record = records.EventLogRecord()
-        record.incarnation = log.incarnation
+        record.incarnation = log.incarnation - self._incarnation_base()
         record.first_sequence = log.first
         record.last_sequence = log.last
         record.bytes = log.bytes

@@ -79,6 +79,20 @@ def decode_closed(row: bytes | None) -> tuple[int, int]:
     return orderly, unorderly
 
 
+def encode_restored(at_ms: int) -> bytes:
+    return _EPOCH.pack(at_ms)
+
+
+def decode_restored(row: bytes | None) -> int:
+    """When a backup was restored to the directory, in milliseconds since 1970; 0 for never."""
+    if row is None:
+        return 0
+    if len(row) != _EPOCH.size:
+        raise FormatError(f"the row of the restore is damaged: {row.hex()!r}")
+    at_ms: int = _EPOCH.unpack(row)[0]
+    return at_ms
+
+
 def closing(get: Callable[[bytes], bytes | None], epoch: int) -> Batch:
     """The batch with which an epoch ends in an orderly way, synced like any other."""
     try:

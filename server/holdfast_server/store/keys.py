@@ -25,6 +25,8 @@ class Kind(IntEnum):
     EPOCH = 0x0002
     # The epoch that ended last in an orderly way, and the last that did not, u64 each.
     CLOSED = 0x0003
+    # When a backup was restored to this directory, ms u64; absent where none was.
+    RESTORED = 0x0004
     # namespace, name, key parts -> actor id. In key order: also the list.
     DIRECTORY = 0x0010
     # actor id -> ActorRecord.
@@ -80,6 +82,7 @@ def _kind(kind: Kind) -> bytes:
 _FORMAT = _kind(Kind.FORMAT)
 _EPOCH = _kind(Kind.EPOCH)
 _CLOSED = _kind(Kind.CLOSED)
+_RESTORED = _kind(Kind.RESTORED)
 _DIRECTORY = _kind(Kind.DIRECTORY)
 _ACTOR = _kind(Kind.ACTOR)
 _TOMBSTONE = _kind(Kind.TOMBSTONE)
@@ -133,6 +136,10 @@ def epoch_key() -> bytes:
 
 def closed_key() -> bytes:
     return _CLOSED
+
+
+def restored_key() -> bytes:
+    return _RESTORED
 
 
 def directory_key(address: Address) -> bytes:

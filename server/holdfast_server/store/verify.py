@@ -42,6 +42,7 @@ _EXACT: Final = {
     Kind.FORMAT: 0,
     Kind.EPOCH: 0,
     Kind.CLOSED: 0,
+    Kind.RESTORED: 0,
     Kind.ACTOR: ID_BYTES,
     Kind.TOMBSTONE: ID_BYTES,
     Kind.STATE: ID_BYTES,
@@ -201,8 +202,8 @@ class _Check:
         self.findings.append(finding)
 
     def _opening_rows(self) -> None:
-        format_row, epoch_row, closed_row = self._rows.multi_get(
-            [keys.format_key(), keys.epoch_key(), keys.closed_key()]
+        format_row, epoch_row, closed_row, restored_row = self._rows.multi_get(
+            [keys.format_key(), keys.epoch_key(), keys.closed_key(), keys.restored_key()]
         )
         if format_row is None or epoch_row is None:
             self._add("the format row or the epoch row is missing")
@@ -212,6 +213,7 @@ class _Check:
             if epoch_row is not None:
                 store_format.decode_epoch(epoch_row)
             store_format.decode_closed(closed_row)
+            store_format.decode_restored(restored_row)
         except store_format.FormatError as error:
             self._add(str(error))
 

@@ -48,6 +48,7 @@ func methodsOf(connection, admin grpc.ClientConnInterface) map[string]method {
 		"holdfast.v1.ActorService/StreamAction":           streaming(actors.StreamAction),
 		"holdfast.v1.ActorService/DescribeActors":         unary(actors.DescribeActors),
 		"holdfast.v1.AdminService/Explain":                unary(operators.Explain),
+		"holdfast.v1.AdminService/CreateBackup":           unary(operators.CreateBackup),
 		"holdfast.v1.DeadLetterService/ListDeadLetters":   unary(letters.ListDeadLetters),
 		"holdfast.v1.DeadLetterService/RetryDeadLetter":   unary(letters.RetryDeadLetter),
 		"holdfast.v1.DeadLetterService/DiscardDeadLetter": unary(letters.DiscardDeadLetter),
