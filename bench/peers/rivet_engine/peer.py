@@ -46,7 +46,7 @@ def start(place: Place) -> Subject:
     runner.start([str(NODE), "server.mjs", f"http://127.0.0.1:{port}"], modules, env)
     _wait_for_runner(runner)
     servers.adopt(runner)
-    subject = Subject("Rivet engine 2.3.19, Node", "yes", servers)
+    subject = Subject("Rivet engine 2.3.19, Node", "no: written later", servers)
     few = replace(place, actors=min(place.actors, ACTORS))
     subject.ways = rivet_ways(few, port, {"2.3.19": "rivet_engine"})
     return subject
