@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -86,10 +87,18 @@ class Lines:
         return self._answer()
 
     def _answer(self) -> dict[str, Any]:
+        hung = threading.Timer(PATIENCE_S, self._process.kill)
+        hung.start()
+        try:
+            answer: dict[str, Any] = json.loads(self._line())
+            return answer
+        finally:
+            hung.cancel()
+
+    def _line(self) -> bytes:
+        """The next answer; clients log to where the answers go."""
         assert self._process.stdout is not None
-        # Clients log to where the answers go.
         while not (line := self._process.stdout.readline()).startswith(b"{"):
             if not line:
                 raise LoadError(f"{' '.join(self._command)} has ended")
-        answer: dict[str, Any] = json.loads(line)
-        return answer
+        return line

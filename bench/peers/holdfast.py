@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from bench.actors import Counter
-from bench.calls import METHOD, Calls
-from bench.frames import run
+from bench.calls import METHOD, Calls, result
 from bench.http2 import Connection
 from bench.load.driver import Driver, Lines, Sample, percentiles
 from bench.peers.subject import Place, Subject, Way, rivet_ways, way
 from bench.processes import Group, free_port
 from bench.servers import ROOT
-from holdfast import Client
 
 _WARM_IN_FLIGHT = 16
 
@@ -40,31 +38,36 @@ HERE: Final = Tree(ROOT, sys.executable)
 
 @dataclass(slots=True)
 class _Unary:
-    """InvokeAction with prepared HTTP/2 frames, over one connection."""
+    """InvokeAction with prepared HTTP/2 frames, over one connection a run: one that is idle
+    between runs would answer no ping."""
 
     port: int
-    connection: Connection
-    calls: Calls
-    # Calls that made the actors.
-    before: int = 0
+    actors: int
 
     def run(self, in_flight: int, seconds: float) -> Sample:
-        done = self.connection.run(self.calls, in_flight, seconds=seconds)
+        with closing(Connection(self.port, METHOD)) as connection:
+            done = connection.run(self._calls("increment", 1), in_flight, seconds=seconds)
         return Sample(done.calls, done.seconds, done.cpu_seconds, percentiles(done.latencies))
 
-    def total(self) -> int:
-        return run(self._total()) - self.before
+    def create(self) -> None:
+        """Make all actors."""
+        with closing(Connection(self.port, METHOD)) as connection:
+            connection.run(self._calls("increment", 0), _WARM_IN_FLIGHT, calls=self.actors)
 
-    async def _total(self) -> int:
-        async with Client(f"127.0.0.1:{self.port}") as client:
-            return sum([await client.get(Counter, key).value() for key in self.calls.keys])
+    def total(self) -> int:
+        answers: list[bytes] = []
+        with closing(Connection(self.port, METHOD)) as connection:
+            calls = self._calls("value")
+            connection.run(calls, 1, calls=self.actors, on_answer=answers.append)
+        return sum(int(str(result(answer))) for answer in answers)
+
+    def _calls(self, action: str, *args: object) -> Calls:
+        return Calls("counter", action, self.actors, args)
 
 
 def _unary(place: Place, port: int) -> Driver:
-    connection = Connection(port, METHOD)
-    place.stack.callback(connection.close)
-    load = _Unary(port, connection, Calls("counter", "increment", place.actors, (1,)))
-    load.before = connection.run(load.calls, _WARM_IN_FLIGHT, calls=place.actors).calls
+    load = _Unary(port, place.actors)
+    load.create()
     return load
 
 

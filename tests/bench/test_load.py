@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 import pytest
 from aiohttp import WSMsgType, web
 
-from bench.load import plans, program
-from bench.load.driver import LoadError, percentiles
+from bench.load import driver, plans, program
+from bench.load.driver import Lines, LoadError, Sample, percentiles
 from bench.load.program import HttpLoad, Lane, Missing, WebSocketLoad
+from bench.processes import group
 
 pytestmark = pytest.mark.skipif(not program.available(), reason="no C compiler")
 
@@ -153,3 +156,35 @@ def test_percentiles_are_of_all_and_in_microseconds() -> None:
     assert told["99"] == pytest.approx(99)
     assert told["100"] == pytest.approx(100)
     assert percentiles([2e-6])["99"] == pytest.approx(2)
+
+
+def test_a_load_in_a_process_is_asked_by_lines_and_may_log_between_them(tmp_path: Path) -> None:
+    script = """
+import json, sys
+print("starting\\n{}", flush=True)
+for line in sys.stdin:
+    print("level=info about to answer")
+    asked = json.loads(line)
+    if asked.get("total"):
+        print('{"total": 7}', flush=True)
+    else:
+        print(json.dumps({"calls": asked["in_flight"], "seconds": asked["seconds"],
+                          "cpu_seconds": 0.5, "percentiles": {"50": 1.0}}), flush=True)
+"""
+    with group(tmp_path / "log") as processes:
+        load = Lines(processes, [sys.executable, "-c", script], tmp_path)
+
+        assert load.run(3, 2.0) == Sample(3, 2.0, 0.5, {"50": 1.0})
+        assert load.total() == 7
+
+
+def test_a_load_that_ends_or_hangs_is_an_error(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(driver, "PATIENCE_S", 0.01)
+    for script in ("", "import time; time.sleep(60)"):
+        with (
+            group(tmp_path / "log") as processes,
+            pytest.raises(LoadError, match="has ended"),
+        ):
+            Lines(processes, [sys.executable, "-c", script], tmp_path)

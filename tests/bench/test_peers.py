@@ -14,7 +14,7 @@ import pytest
 
 from bench import chart, compare, idle, record, table
 from bench.load import program
-from bench.load.driver import Sample
+from bench.load.driver import LoadError, Sample
 from bench.load.program import Missing
 from bench.peers import __main__ as command
 from bench.peers import report, subject
@@ -75,6 +75,32 @@ def test_counters_that_do_not_add_up_are_an_error() -> None:
 
     with pytest.raises(AssertionError, match="lying, a way: 3 calls were answered, and 0 took"):
         measure([("lying", start)], TINY)
+
+
+def test_a_way_of_another_system_that_fails_or_miscounts_is_a_row_that_says_so() -> None:
+    class Failing(Lying):
+        def run(self, in_flight: int, seconds: float) -> Sample:
+            raise LoadError("it answers\nnothing")
+
+    class Honest(Lying):
+        def total(self) -> int:
+            return 3
+
+    def ours(place: Place) -> Subject:
+        return Subject("ours", "yes", place.group("server"), [Way("a way", Honest())])
+
+    def other(place: Place) -> Subject:
+        ways = [Way("lies", Lying()), Way("fails", Failing()), Way("is well", Honest())]
+        return Subject("other", "yes", place.group("server"), ways)
+
+    outcome = measure([("ours", ours), ("other", other)], TINY)
+
+    assert [(each.way, each.missing, len(each.turns)) for each in outcome.measured] == [
+        ("a way", "", 2),
+        ("lies", "3 calls were answered, and 0 took effect", 0),
+        ("fails", "it answers nothing", 0),
+        ("is well", "", 2),
+    ]
 
 
 def test_a_system_that_is_not_installed_is_a_row_that_says_so() -> None:
