@@ -4,7 +4,6 @@ lines whose digest is the same for the same seed."""
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -22,19 +21,17 @@ EXCUSED: Final = frozenset(
         ("outbox", "full"),
     }
 )
-
-
-def is_excused(error: ActorError) -> bool:
-    """Whether a call may end so, for all that a client knows."""
-    return error.retryable or (error.group, error.code) in EXCUSED
+# Where a message, or the disk, may take as long as a call may.
+LATE: Final = frozenset({("action", "timed_out")})
 
 
 class Journal(History):
     """The history of the ledgers' operations, and of everything else."""
 
-    def __init__(self, loop: SimLoop) -> None:
+    def __init__(self, loop: SimLoop, *, late: bool = False) -> None:
         super().__init__()
         self._loop = loop
+        self._excused = EXCUSED | LATE if late else EXCUSED
         self._digest = hashlib.sha256()
         self.lines: list[str] = []
         # The calls of each cell.
@@ -46,6 +43,10 @@ class Journal(History):
     def digest(self) -> str:
         """Of all lines, with the time of each."""
         return self._digest.hexdigest()
+
+    def excuses(self, error: ActorError) -> bool:
+        """Whether a call may end so, for all that a client knows."""
+        return error.retryable or (error.group, error.code) in self._excused
 
     def note(self, *words: Any) -> None:
         """Write a line."""
@@ -68,7 +69,7 @@ class Journal(History):
 
     def fail(self, operation: Operation, error: ActorError) -> bool:
         self.note(operation, "failed with", error.code, error.message)
-        if is_excused(error) and error.code != "turn_interrupted":
+        if self.excuses(error) and error.code != "turn_interrupted":
             return False
         return super().fail(operation, error)
 
@@ -99,7 +100,8 @@ class Visit:
     opened: int = 0
     closed: int = 0
     trimmed: bool = False
-    problems: Sequence[str] = ()
+    # Whether it stayed until all that was sent must have come.
+    stayed: bool = False
 
 
-__all__ = ["Journal", "Reading", "Visit", "is_excused"]
+__all__ = ["Journal", "Reading", "Visit"]

@@ -114,7 +114,7 @@ def _echoes(journal: Journal, found: Findings) -> Iterator[str]:
         positions = [position for _, position in visit.echoes]
         if positions != sorted(positions):
             yield f"the echoes came out of order: {visit.echoes}"
-        lasted = visit.opened == 1 and not visit.trimmed
+        lasted = visit.opened == 1 and visit.stayed and not visit.trimmed
         missing = sorted(set(visit.acknowledged) - set(tags))
         if lasted and missing:
             yield f"the echoes of {missing} did not come"

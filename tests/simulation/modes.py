@@ -23,6 +23,8 @@ class Mode:
     pause_s: float = 1.5
     # Each actor leaves memory after each turn.
     evicts: bool = False
+    # A call may run out of time.
+    late: bool = False
     # Events may be gone before a reader has come.
     trims: bool = False
     # Weights: kill, stop, cut, failing disk, evict, clock step.
@@ -61,8 +63,9 @@ MODES: Final[dict[str, Mode]] = {
             drop_call=0.1, drop_reply=0.25, duplicate_call=0.25, late_copy=0.25, delay_s=0.05
         ),
     ),
-    "slow": Mode(sync_s=1.0, pause_s=8.0),
+    "slow": Mode(late=True, sync_s=1.0, pause_s=8.0),
     "lossy": Mode(
+        late=True,
         weather=Weather(
             delay_s=0.3,
             stalled=0.02,

@@ -60,7 +60,7 @@ def simulate(seed: int, mode: str, build: str = "sound") -> Verdict:
     with mishaps.watching(loop), BUILDS[build].built() as wrap:
         try:
             world = World(loop, registry, MODES[mode], name, wrap)
-            journal = Journal(loop)
+            journal = Journal(loop, late=world.mode.late)
             violations = loop.run_until_complete(_Simulation(world, journal, mishaps).run())
         finally:
             _close(loop)

@@ -25,7 +25,7 @@ def life() -> tuple[Journal, Findings]:
         journal.acknowledge(operation, operation.tag)
     events = [(1, "1.1", 1), (2, "2.1", 2), (3, "3.1", 3)]
     journal.readings.append(Reading("a", events))
-    journal.visits.append(Visit("lobby", [7, 8], [(7, 1), (8, 2)], opened=1, closed=1))
+    journal.visits.append(Visit("lobby", [7, 8], [(7, 1), (8, 2)], opened=1, stayed=True))
     journal.cells["x"] = [Call("add", (1,), 0, 1, 1)]
     entries = ["1.1", "2.1", "3.1"]
     found = Findings(
