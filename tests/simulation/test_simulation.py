@@ -15,7 +15,7 @@ from tests.seeds import seed_of
 from tests.simulation.modes import MODES
 from tests.simulation.simulate import simulate
 
-SEEDS = int(os.environ.get("HOLDFAST_SIMULATION_SEEDS", "24"))
+SEEDS = int(os.environ.get("HOLDFAST_SIMULATION_SEEDS", "20"))
 
 
 # As many seeds on a machine that has much else to do.
