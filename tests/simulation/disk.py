@@ -9,6 +9,7 @@ before it: what RocksDB finds in a log that was torn off.
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from random import Random
@@ -54,37 +55,49 @@ _OPERATIONS: tuple[Operation, ...] = ("write", "write", "sync", "sync", "read")
 
 
 class SimThreads(InlineThreads):
-    """The committer's thread: work that takes up to `sync_s`. One for each life."""
+    """The committer's thread: one work after the other, each of which takes up to twice
+    `sync_s`. One for each life."""
 
     def __init__(self, disk: SimDisk, rng: Random, sync_s: float) -> None:
         self._disk = disk
         self._rng = rng
         self._sync_s = sync_s
+        self._waiting: deque[tuple[Callable[[], None], Future[None]]] = deque()
+        self._busy = False
 
     def sync(self, work: Callable[[], None]) -> Future[None]:
         done: Future[None] = Future()
-        rng = self._rng
-        mark = self._disk.unsynced
-        before_s, after_s = (self._sync_s * rng.random() ** 3 for _ in range(2))
-        loop = asyncio.get_running_loop()
+        self._waiting.append((work, done))
+        if not self._busy:
+            self._next()
+        return done
+
+    def _next(self) -> None:
+        self._busy = bool(self._waiting)
+        if not self._busy:
+            return
+        work, done = self._waiting.popleft()
+        mark, loop = self._disk.unsynced, asyncio.get_running_loop()
 
         def begin() -> None:
             self._disk.mark = mark
             result = self.action(work)
             self._disk.mark = None
-            loop.call_later(after_s, end, result)
+            loop.call_later(self._half_s(), end, result)
 
         def end(result: Future[None]) -> None:
             error = result.exception()
-            if not done.set_running_or_notify_cancel():
-                return
-            if error is not None:
-                done.set_exception(error)
-            else:
-                done.set_result(None)
+            if done.set_running_or_notify_cancel():
+                if error is not None:
+                    done.set_exception(error)
+                else:
+                    done.set_result(None)
+            self._next()
 
-        loop.call_later(before_s, begin)
-        return done
+        loop.call_later(self._half_s(), begin)
+
+    def _half_s(self) -> float:
+        return self._sync_s * self._rng.random() ** 3
 
     def wait(self, done: Future[Any]) -> Any:
         return done.result()

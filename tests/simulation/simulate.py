@@ -61,7 +61,11 @@ def simulate(seed: int, mode: str, build: str = "sound") -> Verdict:
         try:
             world = World(loop, registry, MODES[mode], name, wrap)
             journal = Journal(loop, late=world.mode.late)
-            violations = loop.run_until_complete(_Simulation(world, journal, mishaps).run())
+            try:
+                violations = loop.run_until_complete(_Simulation(world, journal, mishaps).run())
+            except Exception as error:
+                # Such as a call that is not answered although nothing is in its way any more.
+                violations = [f"it ended with {error!r}", *journal.violations]
         finally:
             _close(loop)
     return Verdict(seed, mode, build, violations, journal.digest, journal.lines)
