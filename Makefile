@@ -36,8 +36,10 @@ test-all: setup setup-conformance setup-browser ## the same with the slow tests
 	@$(RUN) python -m tools.test --all
 
 soak: export HOLDFAST_SOAK_COUNT ?= 100
-soak: setup ## kill servers under load: HOLDFAST_SOAK_COUNT (100) directories, five deaths each
+soak: export HOLDFAST_SOAK_SEEDS ?= 500
+soak: setup ## kill servers under load: HOLDFAST_SOAK_COUNT (100) directories, five deaths each; simulate HOLDFAST_SOAK_SEEDS (500) seeds in each mode
 	$(RUN) pytest tests/crash/test_soak.py
+	$(RUN) python -m tests.simulation --count $(HOLDFAST_SOAK_SEEDS)
 
 lint: ## linters, type checker, import rules, protos
 	$(RUN) ruff check .

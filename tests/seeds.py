@@ -31,7 +31,8 @@ def seed_of(config: pytest.Config) -> int:
 
 def is_seeded(item: pytest.Item) -> bool:
     """Whether what a test does depends on the seed."""
-    return "rng" in getattr(item, "fixturenames", ()) or "crash" in item.path.parts
+    seeded = {"crash", "simulation"} & set(item.path.parts)
+    return "rng" in getattr(item, "fixturenames", ()) or bool(seeded)
 
 
 def replay(item: pytest.Item) -> str:

@@ -69,6 +69,7 @@ STAGES: Final = (
         beside=("examples",),
     ),
     Stage("crash", 120, "servers that are killed under load", ("crash",)),
+    Stage("simulation", 60, "the server in a simulated world, by seeds", ("simulation",), 2),
     Stage("conformance", 45, "clients in other languages", ("conformance",)),
 )
 

@@ -51,7 +51,7 @@ class Ledger(Actor[Book]):
         c.state.entries.append(entry)
         await c.kv.put(entry, "x")
         for index, target in enumerate(targets):
-            c.send(Ledger, [target], "receive", f"{c.key[0]}:{entry}:{index}")
+            c.send(c.name, [target], "receive", f"{c.key[0]}:{entry}:{index}")
         return len(c.state.entries)
 
     @action
@@ -108,7 +108,7 @@ class Ledger(Actor[Book]):
     @action
     async def forward(self, c: Context[Book], target: str, act: str, tag: int) -> None:
         """Have another ledger do something, by a send."""
-        c.send(Ledger, [target], act, tag)
+        c.send(c.name, [target], act, tag)
 
     @action
     async def later(self, c: Context[Book], delay: float, act: str, tag: int) -> None:

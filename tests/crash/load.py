@@ -46,18 +46,15 @@ class Load:
     def __init__(self, address: str, history: History, rng: Random, *, twice: int = 30) -> None:
         self.client = Client(address, timeout=30.0)
         self.raw = RawWorker(address, history, Random(rng.random()), LEDGERS, twice=twice)
-        self._history = history
+        self._steps = Steps(self.client, history, rng)
+        self._churn = Churn(self.client, history, Random(rng.random()))
         self._phase = Phase()
-        self._rng = rng
-        # Calls under a key of the caller's own, to be tried again in the end.
-        self._keyed: list[tuple[Operation, str]] = []
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
-        churn = Churn(self.client, self._history, Random(self._rng.random()))
-        steps = [self._steady, self._steady, self._steady, self._stream, self._note, self._later]
-        loops = [*(self._phase.work(step) for step in steps), self._phase.work(churn.step)]
-        loops.append(self._phase.work(self.raw.step))
+        do = self._steps
+        steps = [do.steady, do.steady, do.steady, do.stream, do.note, do.later]
+        loops = [self._phase.work(step) for step in (*steps, self._churn.step, self.raw.step)]
         self._tasks = [asyncio.create_task(loop) for loop in loops]
 
     async def finish(self) -> None:
@@ -68,8 +65,7 @@ class Load:
 
     async def again(self) -> None:
         """Try every call that was under a kept key once more."""
-        for operation, key in self._keyed:
-            await self._call(operation, key)
+        await self._steps.again()
         await self.raw.again()
 
     async def close(self) -> None:
@@ -79,7 +75,23 @@ class Load:
         await self.client.close()
         await self.raw.close()
 
-    async def _steady(self) -> None:
+
+class Steps:
+    """What workers do over a client of the SDK."""
+
+    def __init__(self, client: Client, history: History, rng: Random) -> None:
+        self.client = client
+        self._history = history
+        self._rng = rng
+        # Calls under a key of the caller's own, to be tried again in the end.
+        self._keyed: list[tuple[Operation, str]] = []
+
+    async def again(self) -> None:
+        """Try every call that was under a kept key once more."""
+        for operation, key in self._keyed:
+            await self._call(operation, key)
+
+    async def steady(self) -> None:
         rng, history = self._rng, self._history
         ledger = rng.choice(LEDGERS)
         if rng.random() < 0.15:
@@ -110,7 +122,7 @@ class Load:
         if key is not None and stored:
             self._history.answer(operation, answer.encode())
 
-    async def _stream(self) -> None:
+    async def stream(self) -> None:
         parts = self._rng.randint(2, 4)
         ledger = self._rng.choice(LEDGERS)
         operation = self._history.begin(ledger, "count", parts=parts)
@@ -126,7 +138,7 @@ class Load:
         else:
             self._history.acknowledge(operation, position)
 
-    async def _later(self) -> None:
+    async def later(self) -> None:
         """Write an entry by a timer."""
         ledger = self._rng.choice(LEDGERS)
         operation = self._history.begin(ledger, "later")
@@ -134,7 +146,7 @@ class Load:
         await self.client.get_or_create(Ledger, [ledger]).later(delay, "add", operation.tag)
         self._history.promise(operation)
 
-    async def _note(self) -> None:
+    async def note(self) -> None:
         operation = self._history.begin(BUFFERED, "note", buffered=True)
         position = await self.client.get_or_create(Ledger, [BUFFERED]).note(operation.tag)
         self._history.acknowledge(operation, position)

@@ -93,13 +93,14 @@ async def settled(
     ledgers = (*LEDGERS, BUFFERED)
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(arrival_s):
-            while not books or not _arrived(history, books):
+            while not books or not has_arrived(history, books):
                 for ledger in ledgers:
                     books[ledger] = await client.get_or_create(Ledger, [ledger]).found()
     return books
 
 
-def _arrived(history: History, books: dict[str, Found]) -> bool:
+def has_arrived(history: History, books: dict[str, Found]) -> bool:
+    """Whether every send and timer that the clients know of has taken effect."""
     got = received(books)
     entries = {entry for book in books.values() for entry in book.entries}
     for operation in history.operations.values():

@@ -14,6 +14,7 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Callable
 
 import msgspec
 
@@ -57,10 +58,10 @@ def compose(plan: Plan) -> tuple[Store, FaultyStore | None]:
         faults.unsynced_kept = 0
     if plan.point is not None:
         store = CrashStore(store, plan.point)
-    return BUILDS[plan.build](store), faults
+    return store, faults
 
 
-async def serve(plan: Plan) -> None:
+async def serve(plan: Plan, wrap: Callable[[Store], Store]) -> None:
     store, faults = compose(plan)
     threading.Thread(target=obey, args=(faults,), daemon=True).start()
     if plan.deadly:
@@ -68,7 +69,7 @@ async def serve(plan: Plan) -> None:
     config = load(
         {}, data=plan.data, grpc=f"127.0.0.1:{plan.port}", outbox_rows_max=plan.outbox_rows_max
     )
-    server = Server(actors.registry, config, store=store)
+    server = Server(actors.registry, config, store=wrap(store))
     stopped = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
     await server.start()
@@ -79,4 +80,6 @@ async def serve(plan: Plan) -> None:
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO)
-    asyncio.run(serve(msgspec.json.decode(sys.argv[1], type=Plan)))
+    plan = msgspec.json.decode(sys.argv[1], type=Plan)
+    with BUILDS[plan.build].built() as wrap:
+        asyncio.run(serve(plan, wrap))

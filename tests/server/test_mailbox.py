@@ -15,6 +15,7 @@ from tests.server.conftest import Connect, Start
 from tests.server.outcomes import Refusal, refusal_of, wire_refusal
 from tests.server.probe import activation_of, until, until_waiting
 from tests.server.stage import Stage, stage, tasks
+from tests.server.virtual import World, run
 from tests.server.wire import Wire, numbered, result, target
 
 CALLS = 10_000
@@ -256,3 +257,24 @@ async def test_the_server_takes_so_many_calls_at_once(
         await asyncio.gather(*holding)
     assert result(await wire.invoke(target("adder", "free"), "add", 1)) == 2
     assert activation_of(server, "adder", "new") is None
+
+
+def test_a_waiting_call_that_is_cancelled_in_the_tick_of_its_turn_leaves_the_actor_free() -> None:
+    stage.clear()
+
+    async def body(world: World) -> None:
+        start = asyncio.get_running_loop().create_task
+        holding = start(world.call("hold", "here", name="adder"))
+        await stage.reached("here")
+        waiting = start(world.call("add", 1, name="adder"))
+        await asyncio.sleep(0)
+        # The turn of the one ends before the other learns that it was cancelled.
+        stage.let("here")
+        waiting.cancel()
+        await asyncio.wait([holding, waiting])
+
+        assert waiting.cancelled()
+        async with asyncio.timeout(1):
+            assert await world.call("add", 2, name="adder") == 2
+
+    run(registry, body)

@@ -14,6 +14,8 @@ import pytest
 
 from holdfast import Actor, Client, Context, UserError, action, setup
 from holdfast_server.app import Server
+from holdfast_server.core.ids import Address
+from holdfast_server.store import keys
 from holdfast_server.store.faults import FaultyStore
 from holdfast_server.store.memory import MemoryStore
 from tests.server.conftest import Connect, Start
@@ -399,3 +401,25 @@ async def test_an_actor_that_meets_a_failed_read_is_answered_like_a_failed_commi
 
     assert unavailable(found).reason == "COMMIT_UNKNOWN"
     assert result(await wire.invoke(BOOK, "entries")) == ["x"]
+
+
+async def test_a_read_that_fails_does_not_let_a_call_run_again(
+    server: Server, store: HeldStore, wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was answered is looked up in a table, which is read when it is first needed."""
+    once = {"client_sequence": numbered(1)}
+    assert result(await wire.invoke(BOOK, "write", "x", **once)) == 1
+    assert server.node.catalog.evict(Address("default", "book", ("a",)))
+    scan, replies = store.scan, keys.kind_range(keys.Kind.REPLY)[0]
+
+    def failing(start: bytes, end: bytes, **options: Any) -> list[tuple[bytes, bytes]]:
+        if start.startswith(replies):
+            monkeypatch.undo()
+            store.fail_next("read")
+        return scan(start, end, **options)
+
+    monkeypatch.setattr(store, "scan", failing)
+    unavailable(await outcome(wire.invoke(BOOK, "write", "x", **once)), keyed=True)
+
+    assert result(await wire.invoke(BOOK, "write", "x", **once)) == 1
+    assert result(await wire.invoke(BOOK, "lines")) == ["x"]

@@ -50,8 +50,8 @@ class JumpingSelector(selectors.DefaultSelector):
 class VirtualLoop(asyncio.SelectorEventLoop):
     """A loop whose time is the selector's."""
 
-    def __init__(self) -> None:
-        self.selector = JumpingSelector()
+    def __init__(self, selector: JumpingSelector | None = None) -> None:
+        self.selector = JumpingSelector() if selector is None else selector
         super().__init__(self.selector)
 
     def time(self) -> float:

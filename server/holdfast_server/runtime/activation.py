@@ -291,7 +291,8 @@ class Activation:
             async with Expiring(turn.deadline):
                 await admitted
         except BaseException:
-            if admitted.done() and not admitted.cancelled():
+            # Its turn may also have come after it was cancelled, and before it learned that.
+            if turn in self.mailbox.running:
                 self._end(turn)
             else:
                 self._admit(self.mailbox.withdraw(turn))

@@ -222,7 +222,7 @@ def reply_key(scope: bytes, key: CallKey) -> bytes:
 def table_of(activation: Activation) -> ReplyTable:
     """The table of stored replies, read from the store when first needed."""
     if activation.replies is None:
-        table = activation.replies = ReplyTable()
+        table = ReplyTable()
         prefix = keys.reply_prefix(activation.scope)
         start, end = prefix, keys.prefix_end(prefix)
         while rows := activation.node.scan(start, end, limit=1000, reverse=False):
@@ -234,6 +234,8 @@ def table_of(activation: Activation) -> ReplyTable:
                     client = table.client(call_key.client_id)
                     client.floor = max(client.floor, record.acknowledged_below)
             start = rows[-1][0] + b"\x00"
+        # Not before: one that a failing read has cut off would let calls run again.
+        activation.replies = table
     return activation.replies
 
 

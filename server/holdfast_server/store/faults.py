@@ -93,7 +93,7 @@ class FaultyStore:
             with self._lock:
                 self._check_failed()
                 fault = self._take_fault("sync")
-                begun = len(self._undo)
+                begun = self._covered()
             if self.before_sync is not None:
                 self.before_sync()
             if fault is not False:
@@ -130,6 +130,10 @@ class FaultyStore:
         with self._sync_lock, self._lock:
             self.inner.close()
             self._undo.clear()
+
+    def _covered(self) -> int:
+        """How many of the oldest unsynced batches the sync that begins makes durable."""
+        return len(self._undo)
 
     def _check(self, operation: Operation) -> None:
         with self._lock:

@@ -381,13 +381,13 @@ async def _items(
 
     rpc.run(serve())
     loop = asyncio.get_running_loop()
+    following: asyncio.Task[bytes] | None = None
     try:
         while True:
             following = loop.create_task(queue.get())
             either: list[asyncio.Future[Any]] = [following, rpc.ended]
             await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
             if not following.done():
-                following.cancel()
                 break
             yield deserialize(following.result())
         error = rpc.ended.result()
@@ -397,6 +397,9 @@ async def _items(
         if error is not None:
             raise error
     finally:
+        if following is not None:
+            # Whoever reads may stop while it waits; nothing is left to the collector.
+            following.cancel()
         rpc.end(None, True)
 
 
