@@ -40,6 +40,7 @@ TALK = target("talk", "a")
 WIDE = 1 << 20
 # Calls of a session begin at this stream.
 CALLS = 10
+OPENING_S = 5
 
 
 class Talker:
@@ -190,12 +191,22 @@ async def one_step(world: World, session: RawSession, talker: Talker, rng: Rando
         case ["sleep"]:
             world.sleep()
         case ["wait"] if session.frames_max is None and not session.ended:
-            with suppress(grpc.aio.AioRpcError, AssertionError):
-                await session.pong()
+            await pong_or_end(session)
         case ["restart"]:
             await world.restart()
         case _:
             await asyncio.sleep(0)
+
+
+async def pong_or_end(session: RawSession) -> None:
+    """Wait for a pong, or for the session's end; as clients do, not for long where it was
+    never opened: gRPC may go on trying to connect to a server that has been started again."""
+    try:
+        async with asyncio.timeout(OPENING_S):
+            with suppress(grpc.aio.AioRpcError, AssertionError):
+                await session.pong()
+    except TimeoutError:
+        assert not session.frames, "a session that is open does not answer"
 
 
 async def listen(session: RawSession, talker: Talker, done: Callable[[], bool]) -> None:
