@@ -47,12 +47,15 @@ def render(command: str, outcome: Outcome, now: datetime) -> str:
         "|---|---|---|" + "---|" * (len(heads) + 2),
     ]
     for each in outcome.measured:
-        if each.missing:
+        if not each.turns:
             cells = [each.system, each.synced, each.way, f"not measured: {each.missing}"]
             cells += [""] * (len(heads) + 1)
         else:
             cells = [each.system, each.synced, each.way]
-            cells += [cell(each.at(in_flight)) for in_flight in size.in_flight]
+            cells += [
+                cell(each.at(in_flight)) or f"failed: {each.missing}"
+                for in_flight in size.in_flight
+            ]
             cells += [_cpu(each.at(most)), _ratio(outcome, each, most)]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)

@@ -18,6 +18,9 @@ from bench.load.program import Missing
 from bench.peers.subject import Place, Start, Subject, Way
 from bench.servers import data_directory
 
+_WARM_IN_FLIGHT = 16
+_TOLD_MAX = 160
+
 
 @dataclass(frozen=True, slots=True)
 class Size:
@@ -59,7 +62,7 @@ class Turn:
 
 @dataclass(slots=True)
 class Measured:
-    """What one way of one system measured, or why it did not."""
+    """What one way of one system measured, and why it did not, or not all."""
 
     system: str
     synced: str
@@ -94,9 +97,14 @@ class _Load:
         with self._surviving():
             self._run(in_flight, seconds)
 
+    @property
+    def counted(self) -> bool:
+        """Whether it is known how many calls took effect: not after one that failed."""
+        return bool(self.measured.turns) and not self.measured.missing
+
     def measure(self, seconds: float) -> None:
-        with self._surviving():
-            for turn in self.measured.turns:
+        for turn in list(self.measured.turns):
+            with self._surviving(turn):
                 sample, cpu_us = self._run(turn.in_flight, seconds)
                 turn.samples.append(sample)
                 turn.server_us.append(cpu_us)
@@ -105,7 +113,7 @@ class _Load:
         """Every call that was answered has taken effect once; `strict` makes it an error if not."""
         with self._surviving():
             assert self.way.driver is not None
-            total = self.way.driver.total() if self.measured.turns else self.answered
+            total = self.way.driver.total() if self.counted else self.answered
             if total == self.answered:
                 return
             wrong = f"{self.answered} calls were answered, and {total} took effect"
@@ -121,13 +129,18 @@ class _Load:
         return sample, (self.subject.cpu_seconds - before) / sample.calls * 1e6
 
     @contextmanager
-    def _surviving(self) -> Iterator[None]:
-        """A way that fails is told of, and measured no more; the others go on."""
+    def _surviving(self, turn: Turn | None = None) -> Iterator[None]:
+        """A turn that fails, or all of a way, is told of and measured no more; others go on."""
         try:
             yield
         except (LoadError, OSError, subprocess.TimeoutExpired) as why:
-            self.measured.missing = " ".join(str(why).split())[:300]
-            self.measured.turns.clear()
+            told = " ".join(str(why).split())[:_TOLD_MAX]
+            if turn is None:
+                self.measured.missing = told
+                self.measured.turns.clear()
+            else:
+                self.measured.missing = f"{turn.in_flight} in flight: {told}"
+                self.measured.turns.remove(turn)
 
 
 def measure(starts: Sequence[tuple[str, Start]], size: Size) -> Outcome:
@@ -149,7 +162,7 @@ def measure(starts: Sequence[tuple[str, Start]], size: Size) -> Outcome:
                     loads.append(load)
         syncs = []
         for load in loads:
-            load.warm_up(max(size.in_flight), size.warm_seconds)
+            load.warm_up(min(max(size.in_flight), _WARM_IN_FLIGHT), size.warm_seconds)
         for _ in range(size.rounds):
             for load in loads:
                 load.measure(size.seconds)

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -82,6 +83,12 @@ def test_a_way_of_another_system_that_fails_or_miscounts_is_a_row_that_says_so()
         def run(self, in_flight: int, seconds: float) -> Sample:
             raise LoadError("it answers\nnothing")
 
+    class Overwhelmed(Lying):
+        def run(self, in_flight: int, seconds: float) -> Sample:
+            if in_flight > 16:
+                raise LoadError("too many")
+            return super().run(in_flight, seconds)
+
     class Honest(Lying):
         def total(self) -> int:
             return 3
@@ -91,15 +98,17 @@ def test_a_way_of_another_system_that_fails_or_miscounts_is_a_row_that_says_so()
 
     def other(place: Place) -> Subject:
         ways = [Way("lies", Lying()), Way("fails", Failing()), Way("is well", Honest())]
+        ways.append(Way("is overwhelmed", Overwhelmed()))
         return Subject("other", "yes", place.group("server"), ways)
 
-    outcome = measure([("ours", ours), ("other", other)], TINY)
+    outcome = measure([("ours", ours), ("other", other)], replace(TINY, in_flight=(1, 20)))
 
     assert [(each.way, each.missing, len(each.turns)) for each in outcome.measured] == [
         ("a way", "", 2),
         ("lies", "3 calls were answered, and 0 took effect", 0),
         ("fails", "it answers nothing", 0),
         ("is well", "", 2),
+        ("is overwhelmed", "20 in flight: too many", 1),
     ]
 
 
