@@ -41,6 +41,8 @@ MODES: Final[dict[str, Mode]] = {
     "evict": Mode(evicts=True),
     "tiny": Mode(
         trims=True,
+        # A full table of answers takes no new call until an old one is over.
+        late=True,
         settings={
             "mailbox_max": 3,
             "read_only_max": 2,

@@ -72,9 +72,11 @@ def simulate(seed: int, mode: str, build: str = "sound") -> Verdict:
 
 
 def _close(loop: SimLoop) -> None:
-    for task in asyncio.all_tasks(loop):
-        task.cancel()
-    loop.run_until_complete(asyncio.sleep(0))
+    # What ends may begin something more.
+    for _ in range(20):
+        for task in asyncio.all_tasks(loop):
+            task.cancel()
+        loop.run_until_complete(asyncio.sleep(0))
     loop.run_until_complete(loop.shutdown_asyncgens())
     loop.close()
 
