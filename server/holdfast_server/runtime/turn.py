@@ -27,6 +27,7 @@ from holdfast_server.store.api import Batch
 from holdfast_server.store.v1 import records_pb2 as records
 
 if TYPE_CHECKING:
+    from holdfast_server.core.auth import Identity
     from holdfast_server.core.call import Call
     from holdfast_server.core.events import Emission
     from holdfast_server.core.ids import Address
@@ -63,6 +64,7 @@ class Turn:
         "admitted",
         "afters",
         "agenda_view",
+        "auth",
         "cause",
         "changes",
         "committed",
@@ -112,6 +114,8 @@ class Turn:
         self.action = action
         # What it comes from; what it passes on to the turns that it causes.
         self.trace, self.cause = trace, cause
+        # Who asked for it from outside, if somebody did.
+        self.auth: Identity | None = None
         # The observer's own; None for a turn that nobody watches.
         self.span: object = None
         self.kv_view: KvView | None = None

@@ -20,7 +20,9 @@ from holdfast_server.core import errors
 from holdfast_server.core.call import Answer, Target
 from holdfast_server.core.errors import HoldfastError, invalid
 from holdfast_server.core.ids import format_actor_id
+from holdfast_server.core.roles import check_subscribe, role_of_command
 from holdfast_server.core.values import Value
+from holdfast_server.rpc.auth import admitted
 from holdfast_server.rpc.convert import fill_payload, status_of
 from holdfast_server.rpc.events import cursor_of
 from holdfast_server.rpc.retries import delay_s
@@ -42,6 +44,7 @@ from holdfast_server.rpc.session.terms import Terms, call_of, connect_of, subscr
 from holdfast_server.runtime.environment import housekeeping
 
 if TYPE_CHECKING:
+    from holdfast_server.core.auth import Identity
     from holdfast_server.core.events import Cursor
     from holdfast_server.rpc.session.shared import Shared
 
@@ -72,14 +75,23 @@ class Session:
     """One open session."""
 
     def __init__(
-        self, shared: Shared, terms: Terms, peer: str, token: str | None, task: asyncio.Task[Any]
+        self,
+        shared: Shared,
+        terms: Terms,
+        peer: str,
+        token: str | None,
+        identity: Identity,
+        task: asyncio.Task[Any],
     ) -> None:
         limits = shared.limits
         self.shared = shared
         self.terms = terms
         self.peer = peer
-        # The bearer token that its caller showed last.
-        self.token = token
+        self._admission = admitted()
+        self._expiry: asyncio.TimerHandle | None = None
+        # The bearer token that its caller showed last, and whom it stands for.
+        self.token, self._identity = token, identity
+        self._admit(token, identity)
         self.outbox = Outbox(shared.node.loop, limits.session_chunk_bytes)
         self.streams = Streams(limits.session_streams_max)
         # Subscriptions that have begun and do not stand yet, in order.
@@ -178,6 +190,7 @@ class Session:
         """Open a claimed number; a failure ends that stream only."""
         number = command.stream
         try:
+            self._identity.check_role(role_of_command(which), which)
             if which == "call":
                 self._open_call(number, command.call)
             elif which == "connect":
@@ -196,6 +209,7 @@ class Session:
     def _call(self, number: int, said: pb.SessionCall) -> None:
         shared = self.shared
         call = call_of(said, self.terms, shared.convert, shared.node.loop.time())
+        call.auth = self._identity
         on = said.connection
         connection = self._connection(on) if on else None
         if said.streaming:
@@ -210,6 +224,7 @@ class Session:
         shared, window = self.shared, self._window(said.window_bytes)
         now = shared.node.loop.time()
         request = connect_of(said, self.terms, shared.convert, window, now)
+        request.auth = self._identity
         stream = ConnectionStream(number, self, request)
         self._add(stream)
         stream.begin()
@@ -217,6 +232,8 @@ class Session:
     def _subscribe(self, number: int, said: pb.SessionSubscribe) -> None:
         window = self._window(said.window_bytes)
         request = subscribe_of(said, self.terms, self.shared.convert, window)
+        request.auth = self._identity
+        check_subscribe(self._identity, creates=request.target.create)
         connection = self._connection(said.connection) if said.connection else None
         stream = SubscriptionStream(number, self, request)
         self._add(stream)
@@ -305,11 +322,28 @@ class Session:
 
     def _renew(self, command: pb.SessionCommand) -> None:
         token = command.token.token
-        if not self.shared.accepts(token, self.terms.caller):
-            raise HoldfastError(
-                errors.UNAUTHENTICATED, "token: is not accepted, or stands for another caller"
-            )
-        self.token = token
+        self._admit(token, self.shared.identify(token, self._identity, self.terms.namespace))
+
+    def _admit(self, token: str | None, identity: Identity) -> None:
+        """Its caller has shown this token, and may do what it allows until it expires."""
+        self.token, self._identity = token, identity
+        if self._admission is not None:
+            self._admission.identity = identity
+        if self._expiry is not None:
+            self._expiry.cancel()
+            self._expiry = None
+        left_s = self.shared.left_s(identity)
+        if left_s is not None:
+            self._expiry = self.shared.node.loop.call_later(left_s, self.recheck)
+
+    def recheck(self) -> None:
+        """Other tokens are accepted, or its own may have expired: end it if it has."""
+        try:
+            identity = self.shared.identify(self.token, self._identity, self.terms.namespace)
+        except HoldfastError as error:
+            self.end(error)
+        else:
+            self._admit(self.token, identity)
 
     def _hello(self, _: pb.SessionCommand) -> None:
         raise protocol_error("hello", "was said before")
@@ -400,6 +434,8 @@ class Session:
         if not self.over:
             self.over = True
             self._timer.cancel()
+            if self._expiry is not None:
+                self._expiry.cancel()
             streams = self.streams.clear()
             self.resumable = self.resumable or any(stream.resumable for stream in streams)
             for stream in streams:
