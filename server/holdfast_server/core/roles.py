@@ -47,7 +47,7 @@ _SERVICES: Final[Mapping[str, Mapping[str, Role]]] = {
         "RetryDeadLetter": _ADMIN,
         "DiscardDeadLetter": _ADMIN,
     },
-    "holdfast.v1.AdminService": {"Explain": _ADMIN},
+    "holdfast.v1.AdminService": {"Explain": _ADMIN, "CreateBackup": _ADMIN},
     "grpc.reflection.v1alpha.ServerReflection": {"ServerReflectionInfo": _READ},
     # What it tells is of every connection, whosever it is.
     "grpc.channelz.v1.Channelz": {
@@ -83,7 +83,11 @@ ENDPOINTS: Final[Mapping[str, Role]] = {
     "metrics": _READ,
 }
 # What tells of every namespace at once.
-_WIDE: Final = ("/grpc.channelz.v1.Channelz/", "metrics")
+_WIDE: Final = (
+    "/grpc.channelz.v1.Channelz/",
+    "/holdfast.v1.AdminService/CreateBackup",
+    "metrics",
+)
 
 
 def role_of_rpc(path: str) -> Role:

@@ -53,6 +53,8 @@ if TYPE_CHECKING:
 # synced, and answered, while the next ones run.
 _BEGUN_A_TICK: Final = 1000
 _CALL_COUNTS: Final = 16
+# Looked up once, since every call of every session asks.
+_CALL_NEEDS: Final = role_of_command("call")
 
 
 class Transport(Protocol):
@@ -190,7 +192,6 @@ class Session:
         """Open a claimed number; a failure ends that stream only."""
         number = command.stream
         try:
-            self._identity.check_role(role_of_command(which), which)
             if which == "call":
                 self._open_call(number, command.call)
             elif which == "connect":
@@ -208,6 +209,8 @@ class Session:
 
     def _call(self, number: int, said: pb.SessionCall) -> None:
         shared = self.shared
+        if self._identity.role < _CALL_NEEDS:
+            self._identity.check_role(_CALL_NEEDS, "call")
         call = call_of(said, self.terms, shared.convert, shared.node.loop.time())
         call.auth = self._identity
         on = said.connection
@@ -221,6 +224,7 @@ class Session:
         stream.begin()
 
     def _connect(self, number: int, said: pb.SessionConnect) -> None:
+        self._identity.check_role(role_of_command("connect"), "connect")
         shared, window = self.shared, self._window(said.window_bytes)
         now = shared.node.loop.time()
         request = connect_of(said, self.terms, shared.convert, window, now)
@@ -230,6 +234,7 @@ class Session:
         stream.begin()
 
     def _subscribe(self, number: int, said: pb.SessionSubscribe) -> None:
+        self._identity.check_role(role_of_command("subscribe"), "subscribe")
         window = self._window(said.window_bytes)
         request = subscribe_of(said, self.terms, self.shared.convert, window)
         request.auth = self._identity
