@@ -114,13 +114,12 @@ class Turn:
         self.action = action
         # What it comes from; what it passes on to the turns that it causes.
         self.trace, self.cause = trace, cause
-        # Who asked for it from outside, if somebody did.
-        self.auth: Identity | None = None
         # The observer's own; None for a turn that nobody watches.
         self.span: object = None
         self.kv_view: KvView | None = None
         self.agenda_view: Agenda | None = None
-        # The fire that this turn is.
+        # Who asked for it from outside; the fire that it is.
+        self.auth: Identity | None = None
         self.fire: Fire | None = None
         self.sends: list[records.SendRecord] | None = None
         # Lanes of the outbox to wake after the commit; the row this turn delivers.

@@ -192,7 +192,7 @@ class SessionService(session_service_pb2_grpc.SessionServiceServicer):
     def _recheck(self) -> None:
         """Tokens have changed: end the sessions whose token is no longer accepted."""
         for session in list(self._sessions.values()):
-            session.recheck()
+            session.credential.recheck()
 
     # Draining
 

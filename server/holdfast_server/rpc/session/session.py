@@ -22,7 +22,6 @@ from holdfast_server.core.errors import HoldfastError, invalid
 from holdfast_server.core.ids import format_actor_id
 from holdfast_server.core.roles import check_subscribe, role_of_command
 from holdfast_server.core.values import Value
-from holdfast_server.rpc.auth import admitted
 from holdfast_server.rpc.convert import fill_payload, status_of
 from holdfast_server.rpc.events import cursor_of
 from holdfast_server.rpc.retries import delay_s
@@ -30,6 +29,7 @@ from holdfast_server.rpc.session.arriving import Arriving
 from holdfast_server.rpc.session.calls import CallStream, ItemStream
 from holdfast_server.rpc.session.chunks import Assembler, ChunkedTooLong, ChunksFull
 from holdfast_server.rpc.session.connections import ConnectionStream
+from holdfast_server.rpc.session.credential import Credential
 from holdfast_server.rpc.session.outbox import Outbox
 from holdfast_server.rpc.session.streams import (
     OPENING,
@@ -89,11 +89,7 @@ class Session:
         self.shared = shared
         self.terms = terms
         self.peer = peer
-        self._admission = admitted()
-        self._expiry: asyncio.TimerHandle | None = None
-        # The bearer token that its caller showed last, and whom it stands for.
-        self.token, self._identity = token, identity
-        self._admit(token, identity)
+        self.credential = Credential(shared, terms.namespace, token, identity, self.end)
         self.outbox = Outbox(shared.node.loop, limits.session_chunk_bytes)
         self.streams = Streams(limits.session_streams_max)
         # Subscriptions that have begun and do not stand yet, in order.
@@ -209,10 +205,10 @@ class Session:
 
     def _call(self, number: int, said: pb.SessionCall) -> None:
         shared = self.shared
-        if self._identity.role < _CALL_NEEDS:
-            self._identity.check_role(_CALL_NEEDS, "call")
+        if self.credential.identity.role < _CALL_NEEDS:
+            self.credential.identity.check_role(_CALL_NEEDS, "call")
         call = call_of(said, self.terms, shared.convert, shared.node.loop.time())
-        call.auth = self._identity
+        call.auth = self.credential.identity
         on = said.connection
         connection = self._connection(on) if on else None
         if said.streaming:
@@ -224,21 +220,21 @@ class Session:
         stream.begin()
 
     def _connect(self, number: int, said: pb.SessionConnect) -> None:
-        self._identity.check_role(role_of_command("connect"), "connect")
+        self.credential.identity.check_role(role_of_command("connect"), "connect")
         shared, window = self.shared, self._window(said.window_bytes)
         now = shared.node.loop.time()
         request = connect_of(said, self.terms, shared.convert, window, now)
-        request.auth = self._identity
+        request.auth = self.credential.identity
         stream = ConnectionStream(number, self, request)
         self._add(stream)
         stream.begin()
 
     def _subscribe(self, number: int, said: pb.SessionSubscribe) -> None:
-        self._identity.check_role(role_of_command("subscribe"), "subscribe")
+        self.credential.identity.check_role(role_of_command("subscribe"), "subscribe")
         window = self._window(said.window_bytes)
         request = subscribe_of(said, self.terms, self.shared.convert, window)
-        request.auth = self._identity
-        check_subscribe(self._identity, creates=request.target.create)
+        request.auth = self.credential.identity
+        check_subscribe(self.credential.identity, creates=request.target.create)
         connection = self._connection(said.connection) if said.connection else None
         stream = SubscriptionStream(number, self, request)
         self._add(stream)
@@ -326,29 +322,7 @@ class Session:
         self.outbox.open(0, 0).pong.number = command.ping.number
 
     def _renew(self, command: pb.SessionCommand) -> None:
-        token = command.token.token
-        self._admit(token, self.shared.identify(token, self._identity, self.terms.namespace))
-
-    def _admit(self, token: str | None, identity: Identity) -> None:
-        """Its caller has shown this token, and may do what it allows until it expires."""
-        self.token, self._identity = token, identity
-        if self._admission is not None:
-            self._admission.identity = identity
-        if self._expiry is not None:
-            self._expiry.cancel()
-            self._expiry = None
-        left_s = self.shared.left_s(identity)
-        if left_s is not None:
-            self._expiry = self.shared.node.loop.call_later(left_s, self.recheck)
-
-    def recheck(self) -> None:
-        """Other tokens are accepted, or its own may have expired: end it if it has."""
-        try:
-            identity = self.shared.identify(self.token, self._identity, self.terms.namespace)
-        except HoldfastError as error:
-            self.end(error)
-        else:
-            self._admit(self.token, identity)
+        self.credential.renew(command.token.token)
 
     def _hello(self, _: pb.SessionCommand) -> None:
         raise protocol_error("hello", "was said before")
@@ -439,8 +413,7 @@ class Session:
         if not self.over:
             self.over = True
             self._timer.cancel()
-            if self._expiry is not None:
-                self._expiry.cancel()
+            self.credential.close()
             streams = self.streams.clear()
             self.resumable = self.resumable or any(stream.resumable for stream in streams)
             for stream in streams:
