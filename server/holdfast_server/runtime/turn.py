@@ -137,10 +137,9 @@ class Turn:
         # to connections.
         self.conn: Conn | Call | None = None
         self.changes: Changes | None = None
-        # Whether the actor ends with it, or goes to sleep after it; whether it is over.
-        self.destroyed = self.sleeps = self.ended = False
-        # Whether c.commit() has run, a point of no return; whether it makes the actor.
-        self.committed = self.creating = False
+        # Whether the actor ends with it, or goes to sleep after it; whether it is over; whether
+        # c.commit() has run, a point of no return; whether it makes the actor.
+        self.destroyed = self.sleeps = self.ended = self.committed = self.creating = False
         # Activations that this turn's outgoing calls wait for.
         self.targets: list[Activation] | None = None
         # Set while it waits in the mailbox.
