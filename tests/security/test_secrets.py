@@ -60,13 +60,37 @@ def secrets_of(signed: str) -> list[bytes]:
 def settings_of(path: Path, flags: list[str]) -> subprocess.CompletedProcess[bytes]:
     """What --check-config shows."""
     return subprocess.run(
-        [sys.executable, "-m", "holdfast_server", "serve", "app:registry", *flags]
-        + ["--check-config"],
+        [
+            sys.executable,
+            "-m",
+            "holdfast_server",
+            "serve",
+            "app:registry",
+            "--check-config",
+            *flags,
+        ],
         cwd=path,
         env=clean_environment(HOLDFAST_TOKEN=f"ada {TOKEN}"),
         capture_output=True,
         timeout=60,
     )
+
+
+async def asked_by_url(server: ServerProcess, tokens: list[str]) -> list[bytes]:
+    """What the gateway answers to whoever has a token in the path or the query."""
+    (line,) = [line for line in server.lines if line.startswith("Gateway on ")]
+    gateway, heard = line.split()[2].rstrip(":"), []
+    context = ssl.create_default_context(cafile=os.fspath(TLS / "ca.pem"))
+    async with aiohttp.ClientSession() as session:
+        for token in tokens:
+            for path in (
+                f"/gateway/x@{token}/action/value",
+                f"/gateway/counter/action/value?rvt-token={token}&rvt-key=a",
+                f"/nowhere?rvt-token={token}",
+            ):
+                async with session.post(f"{gateway}{path}", ssl=context) as answer:
+                    heard.append(await answer.read() + repr(answer.headers).encode())
+    return heard
 
 
 async def test_no_secret_leaves_a_server(tmp_path: Path) -> None:
@@ -105,18 +129,7 @@ async def test_no_secret_leaves_a_server(tmp_path: Path) -> None:
                             await client.get_or_create("counter", "a").action("increment")
                         except ActorError as error:
                             heard.append(repr((error, error.metadata)).encode())
-            (line,) = [line for line in server.lines if line.startswith("Gateway on ")]
-            gateway = line.split()[2].rstrip(":")
-            context = ssl.create_default_context(cafile=os.fspath(TLS / "ca.pem"))
-            async with aiohttp.ClientSession() as session:
-                for shown_token in (TOKEN, WRONG, signed):
-                    for path in (
-                        f"/gateway/x@{shown_token}/action/value",
-                        f"/gateway/counter/action/value?rvt-token={shown_token}&rvt-key=a",
-                        f"/nowhere?rvt-token={shown_token}",
-                    ):
-                        async with session.post(f"{gateway}{path}", ssl=context) as answer:
-                            heard.append(await answer.read() + repr(answer.headers).encode())
+            heard += await asked_by_url(server, [TOKEN, WRONG, signed])
             server.stop()
             output = server.output.encode()
     assert exported
