@@ -27,11 +27,12 @@ from holdfast_server.core.roles import ENDPOINTS, RPCS, role_of_endpoint, role_o
 from holdfast_server.gateway import endpoints
 from holdfast_server.rpc import listener
 from tests.gateway.browser import Browser, get_or_create
+from tests.gateway.rpcs import encoded, enveloped
 from tests.security.actors import Witness
 from tests.security.conftest import Place
 from tests.server.outcomes import wire_refusal
 from tests.server.session import call, connect, end_of, opened, subscribe, value_of
-from tests.server.wire import target
+from tests.server.wire import as_json, target
 
 ALL = [
     *listener.SERVICES,
@@ -312,3 +313,23 @@ async def test_two_headers_are_no_token(
         headers=[*headers, ("content-type", "application/json")],
     )
     assert answer.status == 401
+
+
+async def test_a_stream_of_the_connect_protocol_ends_with_its_token_too(
+    place: Place, session: aiohttp.ClientSession
+) -> None:
+    request = actor_service_pb2.StreamActionRequest(
+        target=target("witness", "a"), action="stream", args=as_json([True])
+    )
+    async with session.post(
+        f"http://127.0.0.1:{place.server.http_port}/holdfast.v1.ActorService/StreamAction",
+        data=enveloped(encoded("json", request)),
+        headers={
+            "content-type": "application/connect+json",
+            "authorization": "Bearer caller-token",
+        },
+    ) as response:
+        assert response.status == 200
+        await response.content.readexactly(1)
+        place.accept("root root-token")
+        assert b'"unauthenticated"' in await response.content.read()
