@@ -1,6 +1,6 @@
 # The commands of this repository; `make test` is what a change must pass.
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-conformance setup-gateway setup-browser setup-peers run gen lint test \
+.PHONY: help setup setup-conformance setup-gateway setup-browser setup-peers run gen lint sbom test \
 	test-all soak bench bench-peers bench-compare
 
 # A uv that is missing is installed beside .venv, since `uv sync` removes what is not locked.
@@ -50,6 +50,11 @@ lint: ## linters, type checker, import rules, protos
 	$(RUN) buf lint
 	$(RUN) buf format --diff --exit-code
 	$(RUN) python -m tools.gen_protos --check
+
+sbom: setup ## write what the server is made of, from uv.lock, to build/sbom.json (CycloneDX)
+	uv lock --check
+	@mkdir -p build
+	uv export --quiet --format cyclonedx1.5 --frozen --no-dev --all-extras --output-file build/sbom.json
 
 gen: ## regenerate the Python code of the protos, docs/configuration.md and docs/metrics.md
 	$(RUN) python -m tools.gen_protos

@@ -3,6 +3,7 @@
 from holdfast.actor import Actor, action
 from holdfast.actor_connection import ActorConnection
 from holdfast.asgi import asgi_handler
+from holdfast.auth import Auth
 from holdfast.bigint import BigInt
 from holdfast.client import ActorInfo, Client
 from holdfast.connection import Connection, Connections
@@ -31,6 +32,7 @@ __all__ = [
     "ActorConnection",
     "ActorError",
     "ActorInfo",
+    "Auth",
     "BigInt",
     "Client",
     "ClientDisconnected",

@@ -23,6 +23,7 @@ from holdfast.connection import Connection, ConnectionHost, Connections
 from holdfast.schedule import Crons, Fire, ScheduleHost, Schedules
 
 if TYPE_CHECKING:
+    from holdfast.auth import Auth
     from holdfast.client import BaseClient
     from holdfast.websocket import WebSocket
 
@@ -52,6 +53,8 @@ class Host(ConnectionHost, Protocol):
     def random(self) -> random.Random: ...
     @property
     def deadline(self) -> float | None: ...
+    @property
+    def auth(self) -> Auth | None: ...
     @property
     def client(self) -> BaseClient: ...
     @property
@@ -289,6 +292,14 @@ class Context(Generic[S, C]):
     def fire(self) -> Fire | None:
         """The fire of a schedule that this turn is; None in any other turn."""
         return self._host.schedules.fire
+
+    @property
+    def auth(self) -> Auth | None:
+        """Who asked for this from outside the server: in an action, `can_subscribe`, the hooks
+        that let a connection in, `on_request`, `on_websocket`, and the hooks of a start or an
+        end that it causes. None where nobody did: in timers, sends, `run`, and calls of other
+        actors, which tell by arguments on whose behalf they call."""
+        return self._host.auth
 
     @property
     def client(self) -> BaseClient:

@@ -20,6 +20,7 @@ from holdfast_server.config import SETTINGS
 from holdfast_server.process.failures import EXPLAINED, FAILED, OK, exit_code
 from holdfast_server.process.flags import add_settings, flags_of
 from holdfast_server.process.loader import load_registry
+from holdfast_server.process.new_token import add_options, new_token
 from holdfast_server.store import backup
 from holdfast_server.store.verify import verify
 
@@ -70,6 +71,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     checking.set_defaults(run=_verify)
     _add_restore(commands)
+    making = commands.add_parser(
+        "token",
+        help="make a random token, and the line of a token file that accepts it",
+        allow_abbrev=False,
+    )
+    add_options(making)
+    making.set_defaults(run=_token)
     return parser
 
 
@@ -119,6 +127,12 @@ def _verify(options: argparse.Namespace) -> int:
         print(finding)
     print(f"{len(findings)} findings")
     return FAILED if findings else OK
+
+
+def _token(options: argparse.Namespace) -> int:
+    token, line = new_token(options)
+    print(f"token: {token}\nline:  {line}")
+    return OK
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from typing import Any, Final
 from holdfast_server.addresses import HostPort, parse_address
 from holdfast_server.core.errors import HoldfastError
 from holdfast_server.core.ids import check_name
+from holdfast_server.core.jwt_algorithms import DEFAULT, check_algorithms
 from holdfast_server.core.limits import Limits
 from holdfast_server.core.origins import ANY_ORIGIN, parse_origin
 from holdfast_server.core.tokens import parse_tokens
@@ -69,6 +70,11 @@ def _check_namespaces(names: frozenset[str]) -> None:
             raise ValueError(f"holds a bad name: {error.message}") from None
 
 
+def _check_namespaces_or_all(names: frozenset[str]) -> None:
+    if names != {"*"}:
+        _check_namespaces(names)
+
+
 def _check_token(text: str) -> None:
     parse_tokens(text.replace(",", "\n"))
 
@@ -114,6 +120,31 @@ class Config:
     token: str = field(default="", metadata={"secret": True, "rule": _check_token})
     # File with the tokens, one a line; read again on SIGHUP.
     token_file: str = ""
+    # File with the keys that JWTs are verified with: a JWKS, public keys in PEM, or a secret of 32
+    # bytes or more; read again on SIGHUP, never fetched.
+    jwt_keys: str = ""
+    # Algorithms that JWTs may be signed with, separated by commas; either HS256 and the like, for
+    # a secret, or others.
+    jwt_algorithms: frozenset[str] = field(default=DEFAULT, metadata={"rule": check_algorithms})
+    # The `iss` that a JWT must have.
+    jwt_issuer: str = ""
+    # The `aud` that a JWT must have, or have among others.
+    jwt_audience: str = ""
+    # How far the clocks of issuer and server may be apart, for `exp` and `nbf`.
+    jwt_leeway_s: float = 30.0
+    # Claim that holds the role of a caller: read, call or admin, or a list.
+    jwt_role_claim: str = "holdfast_role"
+    # Role of a JWT that lacks that claim.
+    jwt_default_role: str = field(
+        default="call", metadata={"choices": ("none", "read", "call", "admin")}
+    )
+    # Claim that holds the namespaces that a caller may use: names separated by spaces, or a list;
+    # "*" is all.
+    jwt_namespaces_claim: str = "holdfast_namespaces"
+    # Namespaces of a JWT that lacks that claim, separated by commas; "*" is all.
+    jwt_default_namespaces: frozenset[str] = field(
+        default=frozenset({"default"}), metadata={"rule": _check_namespaces_or_all}
+    )
     # PEM file with the server's certificate chain; read again on SIGHUP.
     tls_cert: str = ""
     # PEM file with the private key of the certificate.
@@ -142,7 +173,12 @@ class Config:
     @property
     def protected(self) -> bool:
         """Whether a caller is checked, or at least nobody can listen in."""
-        return bool(self.token or self.token_file or self.tls_cert)
+        return bool(self.checked or self.tls_cert)
+
+    @property
+    def checked(self) -> bool:
+        """Whether callers must show a token."""
+        return bool(self.token or self.token_file or self.jwt_keys)
 
     @property
     def grpc_address(self) -> HostPort | None:
@@ -207,6 +243,13 @@ class Config:
             raise ConfigError(f"{SETTINGS[missing].flag} is missing: TLS needs both files")
         if self.tls_client_ca and not self.tls_cert:
             raise ConfigError("--tls-client-ca needs --tls-cert and --tls-key")
+        if self.jwt_keys:
+            for name in ("jwt_issuer", "jwt_audience"):
+                if not getattr(self, name):
+                    raise ConfigError(
+                        f"{SETTINGS[name].flag} is missing: without it a JWT that was made for "
+                        "somebody else would be accepted"
+                    )
 
 
 SETTINGS: Final[Mapping[str, Setting]] = {**table_of(Config), **LIMITS}

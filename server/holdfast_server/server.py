@@ -137,7 +137,7 @@ class Server:
                 access=Access(
                     tokens=self.security.tokens,
                     tls=lambda: self.security.tls,
-                    checked=bool(config.token or config.token_file),
+                    checked=config.checked,
                 ),
                 reflect=config.reflection,
                 backup=Backups(self._store, config.data, config.backup_dir).take,
@@ -261,7 +261,7 @@ class Server:
         )
 
     def _guard(self, pages: frozenset[str], address: HostPort) -> Guard:
-        checked = bool(self.config.token or self.config.token_file)
+        checked = self.config.checked
         origins = Origins(pages, checked=checked, loopback=address.loopback)
         return Guard(origins, self.security.tokens if checked else None)
 

@@ -25,13 +25,14 @@ INT_MAX: Final = (1 << 63) - 1
 
 # Numbers that may be zero: nothing to wait for, or, for the watchdog, off.
 _FROM_ZERO: Final = frozenset(
-    {"commit_wait_s", "drain_streams_s", "drain_timeout_s", "loop_block_warn_s"}
+    {"commit_wait_s", "drain_streams_s", "drain_timeout_s", "jwt_leeway_s", "loop_block_warn_s"}
     | {"outbox_backoff_s", "sleep_timeout_s"}
 )
 # gRPC counts the bytes of a message in 31 bits, and a message is a payload and a bit.
 _PAYLOAD_MAX: Final = (1 << 31) - (2 << 20)
 _HIGHEST: Final[Mapping[str, int]] = {
     "action_threads_max": 4096,
+    "jwt_leeway_s": 300,
     "input_bytes_max": _PAYLOAD_MAX,
     "payload_bytes_max": _PAYLOAD_MAX,
 }

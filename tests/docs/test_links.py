@@ -16,6 +16,7 @@ PAGES = sorted(
 )
 GUARANTEES = "docs/guarantees.md"
 PARITY = "tests/PARITY.md"
+THREATS = "docs/threat-model.md"
 _LINK = re.compile(r"\]\((?P<target>[^)\s]+)\)")
 _TEST = re.compile(
     r"`(?P<path>tests/[\w/]+\.py)::(?P<name>\w+)`"
@@ -49,7 +50,7 @@ def test_every_page_of_the_documentation_is_in_its_index() -> None:
     assert {path.name for path in (ROOT / "docs").glob("*.md")} - {"index.md"} <= linked
 
 
-@pytest.mark.parametrize("page", [GUARANTEES, PARITY, "README.md"])
+@pytest.mark.parametrize("page", [GUARANTEES, PARITY, THREATS, "README.md"])
 def test_every_test_that_is_named_exists(page: str) -> None:
     text = (ROOT / page).read_text(encoding="utf-8")
     named = [
@@ -83,6 +84,17 @@ def test_every_case_of_the_parity_table_is_proven_or_says_why_not() -> None:
         if verdict in {"better", "different", "not planned"}:
             # Why so is said behind it.
             assert row[-1] != verdict, row
+
+
+def test_every_threat_names_its_measure_and_a_test() -> None:
+    lines = (ROOT / THREATS).read_text(encoding="utf-8").splitlines()
+    rows = [line.strip("| ").split(" | ") for line in lines if line.startswith("| ")][1:]
+
+    assert len(rows) >= 20
+    for row in rows:
+        assert len(row) == 3, row
+        assert row[1], row
+        assert _TEST.fullmatch(row[2]), row
 
 
 def test_every_promise_names_a_test() -> None:

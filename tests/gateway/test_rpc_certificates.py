@@ -13,6 +13,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from holdfast_server.core.auth import Identity
 from holdfast_server.gateway.connect.certificate import properties_of
 from holdfast_server.rpc.auth import by_certificate
 from holdfast_server.rpc.direct import DirectContext
@@ -32,7 +33,7 @@ class Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]
 
     seen: dict[str, list[bytes]]
     key: str
-    caller: bytes
+    caller: Identity
 
     async def Check(self, request: Any, context: Any) -> Any:
         self.seen = {name: list(values) for name, values in context.auth_context().items()}
@@ -94,7 +95,7 @@ async def test_a_certificate_is_the_same_caller(name: str) -> None:
     for key, values in properties.items():
         assert sorted(values) == sorted(health.seen[key]), key
     assert context.peer_identity_key() == health.key
-    assert by_certificate(context) == health.caller
+    assert by_certificate(context).caller == health.caller.caller
 
 
 async def test_without_one_nobody_is_the_caller() -> None:

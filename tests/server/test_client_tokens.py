@@ -128,7 +128,7 @@ async def test_a_function_is_asked_when_a_token_has_expired(issuer: Issuer) -> N
             current = "fourth"
             issuer.accept("third", "fourth")
             assert await client.get(Salon, ["a"]).resolve()
-            await until(lambda: session.token == "fourth")
+            await until(lambda: session.credential.token == "fourth")
             issuer.accept("fourth")
             assert await conn.say("last") == 7
             assert sessions_of(issuer.server) == [session]

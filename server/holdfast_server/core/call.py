@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import NamedTuple
 
+from holdfast_server.core.auth import Identity
 from holdfast_server.core.ids import Address
 from holdfast_server.core.trace import NO_TRACE, TraceContext
 from holdfast_server.core.values import Durability, Value
@@ -60,6 +61,8 @@ class Call:
     # The connection this call is made on (16 bytes), or the parameters of the one that it is.
     connection: bytes | None = None
     params: Value | None = None
+    # Who asks for it from outside; None for actors and timers of the server.
+    auth: Identity | None = field(default=None, repr=False)
     # The turn (opaque to the core) that waits for this call, and the activation whose code
     # makes it, also where that has no turn.
     origin: object | None = field(default=None, repr=False)

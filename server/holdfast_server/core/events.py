@@ -8,6 +8,7 @@ from enum import IntEnum
 from typing import NamedTuple
 
 from holdfast_server.core import errors
+from holdfast_server.core.auth import Identity
 from holdfast_server.core.call import Target
 from holdfast_server.core.errors import HoldfastError
 from holdfast_server.core.trace import NO_TRACE, TraceContext
@@ -138,6 +139,8 @@ class Subscribe:
     connection: bytes | None = None
     deadline: float | None = None
     trace: TraceContext = field(default=NO_TRACE)
+    # As in a Call.
+    auth: Identity | None = field(default=None, repr=False)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -154,6 +157,8 @@ class Connect:
     received: int = 0
     deadline: float | None = None
     trace: TraceContext = field(default=NO_TRACE)
+    # As in a Call.
+    auth: Identity | None = field(default=None, repr=False)
     # The turn (opaque to the core) that waits for it, and the activation whose code asks, as
     # in a Call.
     origin: object | None = field(default=None, repr=False)

@@ -9,7 +9,7 @@ from aiohttp import web
 
 from holdfast_server.core import errors
 from holdfast_server.core.call import Call, Target
-from holdfast_server.core.checks import check_size, known_namespace
+from holdfast_server.core.checks import check_size
 from holdfast_server.core.errors import ACTOR_NOT_FOUND, HoldfastError, invalid
 from holdfast_server.core.ids import Address, check_key, check_name, parse_actor_id
 from holdfast_server.gateway.client import (
@@ -64,7 +64,9 @@ class ActorDoor:
         shown = raw_target(REQUEST, rest, route.query)
         if shown is not None:
             params = params_of(exchange, self._wire)
-            return await answer_raw(self._desk, exchange, self.target(route), shown, params)
+            return await answer_raw(
+                self._desk, exchange, await self.target(exchange, route), shown, params
+            )
         if rest.startswith(_ACTION):
             if method != "POST":
                 return None
@@ -120,12 +122,13 @@ class ActorDoor:
             raise refused(request.refused, "args")
         check_size("args", len(request.args.data), limits.payload_bytes_max)
         call = Call(
-            target=self.target(route),
+            target=await self.target(exchange, route),
             action=name,
             args=request.args,
             accept=RESULT_ENCODING,
             trace=exchange.trace,
             params=params_of(exchange, self._wire),
+            auth=exchange.auth,
         )
         answer = await self._desk.node.invoke(call)
         data = codec.encode_action_response(HttpActionResponse(answer.value))
@@ -150,8 +153,8 @@ class ActorDoor:
         tokens = [*exchange.tokens(), route.token, offer.token]
         shown = raw_target(WEBSOCKET, route.path, route.query)
         if shown is not None:
-            self._desk.guard.check_token(tokens)
-            target = self.target(route)
+            exchange.auth = self._desk.guard.authorize(tokens, "websocket", exchange.http.transport)
+            target = await self.target(exchange, route)
             return await serve_raw(
                 self._desk, self._sockets, exchange, target, shown, offer.params, tokens
             )
@@ -160,8 +163,8 @@ class ActorDoor:
         codec = codec_of(None, tagged=tags_values(exchange, route), limits=self._wire)
         try:
             codec = codec_of(offer.encoding, tagged=codec.tagged, limits=self._wire)
-            self._desk.guard.check_token(tokens)
-            target = self.target(route)
+            exchange.auth = self._desk.guard.authorize(tokens, "connect", exchange.http.transport)
+            target = await self.target(exchange, route)
         except HoldfastError as error:
             return await self._turn_away(exchange, codec, failure_of(error))
         socket = await accept(exchange, action_body_max(self._desk.limits))
@@ -179,17 +182,24 @@ class ActorDoor:
         said = Error(failure.group, failure.code, failure.message, metadata_value(failure))
         return await reject(exchange, failure, codec.encode_to_client(said))
 
-    def target(self, route: Route) -> Target:
-        """Whom a route names."""
+    async def target(self, exchange: Exchange, route: Route) -> Target:
+        """Whom a route names, if the caller may use the namespace that it is in."""
         if not isinstance(route, QueryTarget):
             try:
                 # An id is of one namespace, which these clients do not name here.
-                return Target(actor_id=parse_actor_id(route.actor_id), namespace=None)
+                target = Target(actor_id=parse_actor_id(route.actor_id), namespace=None)
             except HoldfastError:
                 raise HoldfastError(ACTOR_NOT_FOUND) from None
+            if exchange.auth.namespaces is not None:
+                _, record = await self._desk.node.lookup.get(target)
+                if record.namespace not in exchange.auth.namespaces:
+                    # That it is elsewhere is nothing to be told.
+                    raise HoldfastError(ACTOR_NOT_FOUND)
+                target.namespace = record.namespace
+            return target
         check_name(route.name, "name")
         check_key(route.key, "rvt-key", self._desk.limits)
-        namespace = known_namespace(route.namespace, self._desk.namespaces)
+        namespace = exchange.namespace(route.namespace, self._desk.namespaces)
         return Target(
             address=Address(namespace, route.name, route.key),
             create=route.method == "getOrCreate",

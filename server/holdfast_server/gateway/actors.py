@@ -12,7 +12,6 @@ from aiohttp import web
 
 from holdfast_server.core import errors
 from holdfast_server.core.call import Call, Target
-from holdfast_server.core.checks import known_namespace
 from holdfast_server.core.errors import HoldfastError, invalid
 from holdfast_server.core.ids import Address, check_key, check_name, format_actor_id, parse_actor_id
 from holdfast_server.core.values import Value
@@ -62,19 +61,23 @@ class Actors:
         if ids is not None:
             if name is not None or key is not None:
                 raise invalid("actor_ids", "not together with name or key")
-            return exchange.answer_json({"actors": await self._by_ids(asked, ids.split(","))})
+            return exchange.answer_json(
+                {"actors": await self._by_ids(exchange, asked, ids.split(","))}
+            )
         if name is None:
             raise invalid("name", "is required, unless actor_ids is given")
         if key is not None:
-            target = Target(address=self._address(asked.get("namespace"), name, key))
+            target = Target(address=self._address(exchange, asked.get("namespace"), name, key))
             return exchange.answer_json({"actors": await self._found(target)})
         return await self._page(exchange, asked, name)
 
-    async def _by_ids(self, asked: Mapping[str, str], ids: list[str]) -> list[dict[str, Any]]:
+    async def _by_ids(
+        self, exchange: Exchange, asked: Mapping[str, str], ids: list[str]
+    ) -> list[dict[str, Any]]:
         wanted = [actor_id for actor_id in ids if actor_id]
         if len(wanted) > _IDS_MAX:
             raise invalid("actor_ids", f"has {len(wanted)}", limit=_IDS_MAX)
-        namespace = known_namespace(asked.get("namespace", ""), self._desk.namespaces)
+        namespace = exchange.namespace(asked.get("namespace", ""), self._desk.namespaces)
         found: list[dict[str, Any]] = []
         for text in wanted:
             try:
@@ -96,7 +99,7 @@ class Actors:
 
     async def _page(self, exchange: Exchange, asked: Mapping[str, str], name: str) -> web.Response:
         check_name(name, "name")
-        namespace = known_namespace(asked.get("namespace", ""), self._desk.namespaces)
+        namespace = exchange.namespace(asked.get("namespace", ""), self._desk.namespaces)
         limit, most = asked.get("limit", str(_PAGE)), self._desk.limits.page_size_max
         if not limit.isascii() or not limit.isdigit() or not 1 <= int(limit[:9]) <= most:
             raise invalid("limit", f"is {limit[:32]}", limit=most)
@@ -123,12 +126,13 @@ class Actors:
         asked = _parameters(exchange)
         name, key = _text(body, "name"), _text(body, "key", default="/")
         given = self._input(body.get("input"))
-        address = self._address(asked.get("namespace"), name, key)
+        address = self._address(exchange, asked.get("namespace"), name, key)
         call = Call(
             target=Target(address=address, create=True, input=given),
             action=lifecycle.CREATE if create else lifecycle.GET_OR_CREATE,
             args=given,
             trace=exchange.trace,
+            auth=exchange.auth,
         )
         actor_id, record, created = await desk.node.create(call)
         answer: dict[str, Any] = {"actor": actor_json(actor_id, record)}
@@ -148,13 +152,15 @@ class Actors:
 
     async def _destroy(self, exchange: Exchange, text: str) -> web.Response:
         target = self._by_id(exchange, text)
-        call = Call(target=target, action=lifecycle.DESTROY, trace=exchange.trace)
+        call = Call(
+            target=target, action=lifecycle.DESTROY, trace=exchange.trace, auth=exchange.auth
+        )
         await self._desk.node.destroy(call)
         return exchange.answer_json({})
 
     async def _names(self, exchange: Exchange) -> web.Response:
         asked = _parameters(exchange)
-        known_namespace(asked.get("namespace", ""), self._desk.namespaces)
+        exchange.namespace(asked.get("namespace", ""), self._desk.namespaces)
         names = names_json(self._desk)
         return exchange.answer_json({"names": names, "pagination": {"cursor": None}})
 
@@ -173,7 +179,7 @@ class Actors:
         return exchange.answer_json({"value": value})
 
     def _by_id(self, exchange: Exchange, text: str) -> Target:
-        namespace = known_namespace(
+        namespace = exchange.namespace(
             _parameters(exchange).get("namespace", ""), self._desk.namespaces
         )
         try:
@@ -181,14 +187,14 @@ class Actors:
         except HoldfastError:
             raise HoldfastError(errors.ACTOR_NOT_FOUND) from None
 
-    def _address(self, namespace: str | None, name: str, key: str) -> Address:
+    def _address(self, exchange: Exchange, namespace: str | None, name: str, key: str) -> Address:
         check_name(name, "name")
         try:
             parts = parse_key(key)
         except WireError as error:
             raise refused(error, "", errors.REQUEST_INVALID) from None
         check_key(parts, "key", self._desk.limits)
-        return Address(known_namespace(namespace or "", self._desk.namespaces), name, parts)
+        return Address(exchange.namespace(namespace or "", self._desk.namespaces), name, parts)
 
 
 def actor_json(actor_id: bytes, record: Any) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from holdfast_server.core.errors import HoldfastError, invalid
 from holdfast_server.core.events import Connect, Event, SlowReader, Subscribe
 from holdfast_server.core.ids import format_actor_id
 from holdfast_server.gateway.failures import Failure, failure_of
+from holdfast_server.gateway.guard import Lease, namespace_of
 from holdfast_server.gateway.values import metadata_value, refused
 from holdfast_server.gateway.websocket import Frame, Outgoing, WebSocket, close_after
 from holdfast_server.gateway.wire import (
@@ -108,7 +109,9 @@ class Connection:
         tokens: Sequence[str | None],
     ) -> None:
         """`tokens` are those that its client has shown."""
-        self._tokens = tokens
+        self._lease = Lease(
+            desk.guard, tokens, "connect", exchange.auth, exchange.http.transport, self._refused
+        )
         self._desk = desk
         self._sockets = sockets
         self._frames = frames
@@ -128,6 +131,7 @@ class Connection:
         """Open the connection and serve it to its end."""
         writer = asyncio.create_task(self._out.run())
         self._sockets.add(self)
+        self._lease.namespace = namespace_of(target)
         try:
             if await self._open(target, params):
                 await self._read()
@@ -135,6 +139,7 @@ class Connection:
                 await asyncio.shield(self._ending)
         finally:
             self._sockets.discard(self)
+            self._lease.close()
             writer.cancel()
             self._leave()
 
@@ -144,10 +149,11 @@ class Connection:
         self._end_when_quiet()
 
     def recheck(self) -> None:
-        """Other tokens are accepted: close if none of its own is."""
-        if not self._desk.guard.admits(self._tokens):
-            error = HoldfastError(errors.UNAUTHENTICATED, "the token is no longer accepted")
-            self._fail(failure_of(error))
+        """Other tokens are accepted: close if its own is not, or allows it no more."""
+        self._lease.recheck()
+
+    def _refused(self, error: HoldfastError) -> None:
+        self._fail(failure_of(error))
 
     async def _open(self, target: Target, params: Value | None) -> bool:
         desk = self._desk
@@ -157,6 +163,7 @@ class Connection:
             session=desk.node.environment.secret_bytes(_SESSION_BYTES),
             encoding=RESULT_ENCODING,
             trace=self._trace,
+            auth=self._lease.identity,
         )
         task: asyncio.Task[object] | None = None
         try:
@@ -243,6 +250,7 @@ class Connection:
                 accept=RESULT_ENCODING,
                 connection=link.connection_id,
                 trace=self._trace,
+                auth=self._lease.identity,
             )
             answer = await desk.node.invoke(call)
             frame = self._codec.encode_to_client(ActionResponse(request.id, answer.value))
@@ -276,6 +284,7 @@ class Connection:
                 encoding=RESULT_ENCODING,
                 slow_reader=SlowReader.END,
                 connection=link.connection_id,
+                auth=self._lease.identity,
             )
             subscription = await self._desk.node.subscribe(request, reader)
         except Exception as error:

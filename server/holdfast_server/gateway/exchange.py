@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Container, Mapping
 from typing import Any, Final
 
 from aiohttp import web
 
-from holdfast_server.core.checks import check_size
+from holdfast_server.core.auth import ANONYMOUS, Identity, Role
+from holdfast_server.core.checks import DEFAULT_NAMESPACE, check_size, known_namespace
 from holdfast_server.core.errors import HoldfastError, invalid
 from holdfast_server.core.limits import Limits
 from holdfast_server.core.tokens import bearer
@@ -30,16 +31,29 @@ _TOKEN_IN_PATH: Final = re.compile(r"(/gateway/[^/@]*@)[^/]*")
 JSON_TYPE: Final = "application/json"
 # What an ASGI server in front of this one knows of its client, as JSON.
 FRONT: Final = "x-holdfast-front"
+_UNKNOWN: Final = Identity(caller=ANONYMOUS, role=Role.NONE, namespaces=frozenset())
 
 
 class Exchange:
     """A request and what goes with its answer. `path` and `query` are as they were sent."""
 
-    __slots__ = ("answer_headers", "client", "http", "limits", "path", "query", "ray", "secure")
+    __slots__ = (
+        "answer_headers",
+        "auth",
+        "client",
+        "http",
+        "limits",
+        "path",
+        "query",
+        "ray",
+        "secure",
+    )
 
     def __init__(self, http: web.BaseRequest, limits: Limits, ray: str) -> None:
         self.http = http
         self.limits = limits
+        # Who asks; until that is known, somebody who may do nothing.
+        self.auth = _UNKNOWN
         self.path, self.query = split_path(http.raw_path)
         # Whether the client speaks TLS, and its address and port.
         self.secure, self.client = _client_of(http)
@@ -74,7 +88,12 @@ class Exchange:
     def tokens(self) -> list[str | None]:
         """The tokens in the headers."""
         headers = self.http.headers
-        return [bearer(headers.get("authorization", "")), headers.get("x-rivet-token")]
+        return [only(headers, "authorization", bearer), only(headers, "x-rivet-token")]
+
+    def namespace(self, name: str, known: Container[str]) -> str:
+        """The namespace that a request names, if its caller may use it."""
+        self.auth.check_namespace(name or DEFAULT_NAMESPACE)
+        return known_namespace(name, known)
 
     @property
     def offered(self) -> list[str]:
@@ -182,6 +201,15 @@ def _client_of(http: web.BaseRequest) -> tuple[bool, tuple[str, int] | None]:
         return bool(front.get("secure")), None if client is None else (client[0], client[1])
     peer = transport.get_extra_info("peername")
     return http.secure, (str(peer[0]), int(peer[1])) if isinstance(peer, tuple) else None
+
+
+def only(
+    headers: Mapping[str, str], name: str, read: Callable[[str], str | None] = lambda text: text
+) -> str | None:
+    """What a header says; None where there are two, of which others on the way may have
+    looked at the one that we do not."""
+    found = [value for key, value in headers.items() if key.lower() == name]
+    return read(found[0]) if len(found) == 1 else None
 
 
 def make_ray(random_bytes: bytes) -> str:

@@ -21,6 +21,7 @@ from holdfast_server.core.errors import HoldfastError
 from holdfast_server.core.limits import Limits
 from holdfast_server.core.tally import Sample
 from holdfast_server.core.tokens import bearer
+from holdfast_server.gateway.exchange import only
 from holdfast_server.gateway.failures import failure_of
 from holdfast_server.gateway.guard import Guard
 from holdfast_server.gateway.listening import Listening
@@ -95,7 +96,9 @@ class OperationsPort:
             return _text(200, "ok")
         if http.path == "/readyz":
             return _text(503, "not serving") if self._reason() else _text(200, "ok")
-        self._guard.check_token([bearer(http.headers.get("authorization", ""))])
+        self._guard.authorize(
+            [only(http.headers, "authorization", bearer)], "metrics", http.transport
+        )
         samples, accept = self._samples(), http.headers.get("accept", "")
         body, content_type = await asyncio.to_thread(render, samples, accept)
         return web.Response(body=body, headers={"content-type": content_type})

@@ -22,6 +22,7 @@ from holdfast_server.core.values import Value
 from holdfast_server.gateway.desk import Desk
 from holdfast_server.gateway.exchange import FRONT, Exchange
 from holdfast_server.gateway.failures import failure_of
+from holdfast_server.gateway.guard import Lease, namespace_of
 from holdfast_server.gateway.websocket import PROTOCOL, Sockets, WebSocket
 from holdfast_server.gateway.wire import FAILED
 from holdfast_server.runtime.fronts import CLOSE_ABNORMAL, ClientGone, SocketClosed
@@ -47,7 +48,7 @@ async def answer_raw(
     desk: Desk, exchange: Exchange, target: Target, shown: str, params: Value | None
 ) -> web.StreamResponse:
     """The answer of an actor to a request, of which it sees `shown` as its target."""
-    call = call_of(target, params=params, trace=exchange.trace)
+    call = call_of(target, params=params, trace=exchange.trace, auth=exchange.auth)
     answer = RawExchange(exchange)
     try:
         await serve_request(desk.node, call, _head(exchange, shown), answer)
@@ -71,13 +72,14 @@ async def serve_raw(
     tokens: Sequence[str | None],
 ) -> web.StreamResponse:
     """Serve a WebSocket of an actor to its end; `tokens` are those that its client showed."""
-    call = call_of(target, params=params, trace=exchange.trace)
-    socket = RawSocket(desk, sockets, exchange, tokens)
+    call = call_of(target, params=params, trace=exchange.trace, auth=exchange.auth)
+    socket = RawSocket(desk, sockets, exchange, tokens, namespace_of(target))
     sockets.add(socket)
     try:
         await serve_websocket(desk.node, call, _head(exchange, shown), socket)
     finally:
         sockets.discard(socket)
+        socket.lease.close()
     return socket.response
 
 
@@ -174,17 +176,26 @@ class RawSocket:
     """One WebSocket, for the runtime."""
 
     def __init__(
-        self, desk: Desk, sockets: Sockets, exchange: Exchange, tokens: Sequence[str | None]
+        self,
+        desk: Desk,
+        sockets: Sockets,
+        exchange: Exchange,
+        tokens: Sequence[str | None],
+        namespace: str | None,
     ) -> None:
-        self._desk = desk
         self._sockets = sockets
         self._exchange = exchange
-        self._tokens = tokens
         self._accepted = False
+        # Why it has to close, if that was told before it was open.
+        self._refusal: HoldfastError | None = None
         limit = desk.limits.websocket_message_bytes_max
         self.response = WebSocket(exchange, limit, raw=True)
         if not self.response.can_prepare(exchange.http):
             raise invalid("upgrade", "is no WebSocket's")
+        self.lease = Lease(
+            desk.guard, tokens, "websocket", exchange.auth, exchange.http.transport, self._refused
+        )
+        self.lease.namespace = namespace
 
     # For the gateway
 
@@ -192,10 +203,13 @@ class RawSocket:
         """The runtime closes it."""
 
     def recheck(self) -> None:
-        """Other tokens are accepted: close if none of its own is."""
-        if self._accepted and not self._desk.guard.admits(self._tokens):
-            failure = failure_of(HoldfastError(errors.UNAUTHENTICATED))
-            reason = failure.close_reason(self._exchange.ray)
+        """Other tokens are accepted: close if its own is not, or allows it no more."""
+        self.lease.recheck()
+
+    def _refused(self, error: HoldfastError) -> None:
+        self._refusal = error
+        if self._accepted:
+            reason = failure_of(error).close_reason(self._exchange.ray)
             self._sockets.spawn(self.close(FAILED, reason))
 
     # For the runtime
@@ -212,6 +226,8 @@ class RawSocket:
             await response.prepare(self._exchange.http)
         except ConnectionError:
             raise SocketClosed from None
+        if self._refusal is not None:
+            self._refused(self._refusal)
 
     async def receive(self) -> str | bytes:
         """The next message."""

@@ -11,6 +11,7 @@ from aiohttp import web
 
 from holdfast_server.core import errors
 from holdfast_server.core.errors import HoldfastError
+from holdfast_server.core.roles import role_of_endpoint
 from holdfast_server.gateway import endpoints
 from holdfast_server.gateway.actor import BANNER, ActorDoor
 from holdfast_server.gateway.actors import PATH, Actors, names_json
@@ -86,7 +87,8 @@ class Router:
     def _metadata(self, exchange: Exchange) -> dict[str, Any]:
         """What clients ask for first, and wait for until they get it. Names are shown to those
         who may call them."""
-        admitted = self.desk.guard.admits(exchange.tokens())
+        identity = self.desk.guard.identify(exchange.tokens(), exchange.http.transport)
+        admitted = identity is not None and identity.role >= role_of_endpoint("names")
         return {
             "runtime": _RUNTIME,
             "version": self.desk.version,
@@ -98,7 +100,10 @@ class Router:
         desk, headers = self.desk, exchange.http.headers
         response: web.StreamResponse | None = None
         if exchange.path == PATH or exchange.path.startswith(PATH + "/"):
-            desk.guard.check_token(exchange.tokens())
+            found = endpoints.find(endpoints.ACTORS, exchange.http.method, exchange.path)
+            exchange.auth = desk.guard.authorize(
+                exchange.tokens(), "names" if found is None else found[0], exchange.http.transport
+            )
             response = await self._actors.answer(exchange)
         else:
             path, query = exchange.path, exchange.query
@@ -107,7 +112,9 @@ class Router:
                 path, query, kind, actor, None
             )
             if route is not None:
-                desk.guard.check_token([*exchange.tokens(), route.token])
+                exchange.auth = desk.guard.authorize(
+                    [*exchange.tokens(), route.token], "act", exchange.http.transport
+                )
                 response = await self._door.answer(exchange, route)
         if response is None:
             raise _no_route(exchange)

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import logging
 import ssl
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 from holdfast_server.config import Config
-from holdfast_server.core.tokens import Token, TokenError, Tokens, parse_tokens
+from holdfast_server.core.tokens import Token, TokenError, Tokens, Verify, parse_tokens
 from holdfast_server.settings import ConfigError
 
 log = logging.getLogger("holdfast.security")
@@ -34,27 +36,32 @@ class TlsFiles(NamedTuple):
 class Security:
     """The tokens and the TLS files that are in force."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, now: Callable[[], float] = time.time) -> None:
+        """`now` is the time since 1970 in seconds, by which tokens expire."""
         self._config = config
-        self.tokens = Tokens(_read_tokens(config))
+        self._now = now
+        self.tokens = Tokens(_read_tokens(config), now=now, verify=_read_verifier(config, now))
         self.tls = _read_tls(config)
-        if config.token or config.token_file:
+        if config.checked:
             self._warn_of_plain_text()
 
     def reload(self) -> None:
         """Read the files again; on a mistake keep what is in force."""
         config = self._config
-        if not (config.token_file or config.tls_cert):
-            log.info("SIGHUP: neither a token file nor TLS files to read again")
+        if not (config.token_file or config.tls_cert or config.jwt_keys):
+            log.info("SIGHUP: neither a token file nor TLS files nor keys of JWTs to read again")
             return
         try:
             tokens, tls = _read_tokens(config), _read_tls(config)
+            verify = _read_verifier(config, self._now)
         except ConfigError as error:
             log.error("SIGHUP: nothing was changed: %s", error)
             return
-        self.tokens.replace(tokens)
+        self.tokens.replace(tokens, verify)
         self.tls = tls
-        log.info("SIGHUP: %d tokens in force%s", len(tokens), ", TLS files read" if tls else "")
+        read = [", TLS files read"] if tls else []
+        read += [", keys of JWTs read"] if verify else []
+        log.info("SIGHUP: %d tokens in force%s", len(tokens), "".join(read))
 
     def _warn_of_plain_text(self) -> None:
         config = self._config
@@ -86,6 +93,15 @@ def _read_tokens(config: Config) -> tuple[Token, ...]:
         # An empty file must not open the server to everybody.
         raise ConfigError(f"--token-file: {config.token_file} holds no token")
     return tokens
+
+
+def _read_verifier(config: Config, now: Callable[[], float]) -> Verify | None:
+    if not config.jwt_keys:
+        return None
+    # Here, since cryptography takes a while to load, and most servers need none of it.
+    from holdfast_server.process.jwt import read_verifier
+
+    return read_verifier(config, now)
 
 
 def _read_tls(config: Config) -> TlsFiles | None:

@@ -87,6 +87,7 @@ class ActorService(actor_service_pb2_grpc.ActorServiceServicer):
             key=self._convert.idempotency(request, context),
             deadline=self._convert.deadline(context),
             trace=trace_of(context),
+            auth=self._convert.identity(context),
         )
         actor_id = await self._node.destroy(call)
         return pb.DestroyActorResponse(actor_id=format_actor_id(actor_id))
@@ -134,6 +135,7 @@ class ActorService(actor_service_pb2_grpc.ActorServiceServicer):
             key=self._convert.idempotency(request, context),
             deadline=self._convert.deadline(context),
             trace=trace_of(context),
+            auth=self._convert.identity(context),
         )
         actor_id, record, created = await self._node.create(call)
         return actor_of(actor_id, record), created

@@ -13,13 +13,14 @@ from google.rpc import error_details_pb2, status_pb2
 
 from holdfast.v1 import actor_pb2, payload_pb2
 from holdfast_server.core import errors
+from holdfast_server.core.auth import Identity
 from holdfast_server.core.call import Call, CallKey, ClientKey, Target, UserKey
-from holdfast_server.core.checks import check_size, known_namespace
+from holdfast_server.core.checks import DEFAULT_NAMESPACE, check_size, known_namespace
 from holdfast_server.core.errors import HoldfastError, invalid
 from holdfast_server.core.ids import Address, check_key, check_name, format_actor_id, parse_actor_id
 from holdfast_server.core.limits import Limits
-from holdfast_server.core.tokens import ANONYMOUS
 from holdfast_server.core.values import ENCODINGS, Value
+from holdfast_server.rpc.auth import Identify, admitted, refusal
 from holdfast_server.rpc.trace import trace_of
 
 _CODES = {code.name: code for code in grpc.StatusCode}
@@ -32,10 +33,6 @@ _CUT_VALUE_BYTES = 300
 _TARGETS_KEPT = 2048
 _KEPT_BYTES_MAX = 256
 Context = grpc.aio.ServicerContext[Any, Any]
-
-
-def anonymous(_: Context) -> bytes:
-    return ANONYMOUS
 
 
 class Keyed(Protocol):
@@ -51,24 +48,28 @@ class Keyed(Protocol):
 class Converter:
     """Checks and converts requests under the server's limits.
 
-    `caller` tells the 16 bytes of who calls, to whom a key of their own belongs;
-    `time` is the loop's, in which deadlines are.
+    `identify` tells who calls, to whom a key of their own belongs; `time` is the loop's,
+    in which deadlines are.
     """
 
     def __init__(
         self,
         limits: Limits,
         namespaces: frozenset[str],
-        caller: Callable[[Context], bytes],
+        identify: Identify,
         time: Callable[[], float],
     ) -> None:
         self._time = time
         self._limits = limits
         self._known = lru_cache(_TARGETS_KEPT)(self._parse_target)
         self._namespaces = namespaces
-        self._caller = caller
+        self._identify = identify
 
     def namespace(self, name: str) -> str:
+        """The namespace that a request names, if its caller may use it."""
+        admission = admitted()
+        if admission is not None:
+            admission.check_namespace(name or DEFAULT_NAMESPACE)
         return known_namespace(name, self._namespaces)
 
     def address(self, namespace: str, actor: actor_pb2.ActorKey, field: str) -> Address:
@@ -143,7 +144,7 @@ class Converter:
         if own and numbered:
             raise invalid("idempotency_key", "not together with client_sequence")
         if own:
-            return self.user_key(own, self._caller(context))
+            return self.user_key(own, self.owner(context))
         if not numbered:
             return None
         sequence = request.client_sequence
@@ -168,9 +169,16 @@ class Converter:
             raise invalid("idempotency_key", f"has {size} bytes", limit=limit)
         return UserKey(caller, own)
 
-    def caller(self, context: Context) -> bytes:
-        """The 16 bytes of who calls."""
-        return self._caller(context)
+    def identity(self, context: Context) -> Identity:
+        """Who calls."""
+        return self._identify(context)
+
+    def owner(self, context: Context) -> bytes:
+        """The 16 bytes of who calls; UNAUTHENTICATED where nothing can belong to them."""
+        caller = self._identify(context).caller
+        if not caller:
+            raise refusal()
+        return caller
 
     def deadline(self, context: Context) -> float | None:
         """The caller's deadline in the loop's time."""
@@ -191,6 +199,7 @@ class Converter:
             deadline=self.deadline(context),
             trace=trace_of(context),
             params=self.params(request.params) if request.HasField("params") else None,
+            auth=self._identify(context),
         )
 
     def params(self, payload: payload_pb2.Payload) -> Value | None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from holdfast.v1 import event_service_pb2, event_service_pb2_grpc
 from holdfast_server.core.errors import HoldfastError
 from holdfast_server.core.events import Delivery, Subscribe
+from holdfast_server.core.roles import check_subscribe
 from holdfast_server.core.values import Encoding
 from holdfast_server.rpc.convert import Converter
 from holdfast_server.rpc.events import cursor_of, event_of, slow_reader_of, start_of
@@ -63,14 +64,20 @@ class EventService(event_service_pb2_grpc.EventServiceServicer):
 
     def _request(self, request: pb.SubscribeEventsRequest, context: Context) -> Subscribe:
         encoding = self._convert.accept(request.accept_encoding) or Encoding.MSGPACK
+        target, auth = (
+            self._convert.target(request.namespace, request.target),
+            self._convert.identity(context),
+        )
+        check_subscribe(auth, creates=target.create)
         return Subscribe(
-            target=self._convert.target(request.namespace, request.target),
+            target=target,
             names=frozenset(request.names),
             start=start_of(request),
             encoding=encoding,
             slow_reader=slow_reader_of(request),
             deadline=self._convert.deadline(context),
             trace=trace_of(context),
+            auth=auth,
         )
 
 

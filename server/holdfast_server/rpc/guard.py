@@ -12,6 +12,7 @@ import grpc
 
 from holdfast_server.core import errors
 from holdfast_server.core.errors import HoldfastError
+from holdfast_server.rpc.auth import admitted
 from holdfast_server.rpc.convert import status_of
 from holdfast_server.rpc.retries import pushback_of, retry_after_s
 from holdfast_server.runtime.calls import Calls, ends_here, told
@@ -91,9 +92,11 @@ def streaming(
         self: Servicer, request: Request, context: Context
     ) -> AsyncGenerator[Response]:
         calls, task = self.calls, None
-        began = calls.stopwatch()
+        began, admission = calls.stopwatch(), admitted()
         try:
             task = calls.enter()
+            if admission is not None:
+                admission.holds.hold(task, admission)
             # gRPC drops the generator of a client that has gone: end it all at once.
             async with aclosing(method(self, request, context)) as responses:
                 async for response in responses:
@@ -109,11 +112,14 @@ def streaming(
             if cut is None:
                 count(calls, name, began, _CANCELLED)
                 raise
-            failure: Exception = ends_here() if reads else cut
+            in_doubt = cut.reason is errors.COMMIT_UNKNOWN
+            failure: Exception = ends_here() if reads and in_doubt else cut
         except Exception as error:
             failure = error
         finally:
             calls.leave(task)
+            if admission is not None and task is not None:
+                admission.holds.release(task)
         count(calls, name, began, failure)
         await abort(context, failure, request)
 

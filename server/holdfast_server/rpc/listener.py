@@ -39,10 +39,18 @@ from holdfast_server.core.tokens import Tokens
 from holdfast_server.rpc import health
 from holdfast_server.rpc.actor_service import ActorService
 from holdfast_server.rpc.admin_service import AdminService, TakeBackup
-from holdfast_server.rpc.auth import Callers, TokenCheck, by_certificate, by_token
-from holdfast_server.rpc.convert import Converter, anonymous
+from holdfast_server.rpc.auth import (
+    Holds,
+    Identify,
+    TokenCheck,
+    anonymous,
+    by_certificate,
+    by_token,
+)
+from holdfast_server.rpc.convert import Converter
 from holdfast_server.rpc.dead_letter_service import DeadLetterService
 from holdfast_server.rpc.event_service import EventService
+from holdfast_server.rpc.guard import abort
 from holdfast_server.rpc.interceptors.tracing import TracingInterceptor
 from holdfast_server.rpc.kv_service import KvService
 from holdfast_server.rpc.procedures import DirectProcedures
@@ -115,13 +123,16 @@ class Listener:
         rpcs: RpcObserver | None = None,
     ) -> None:
         self._access = access
-        self._checks = [TokenCheck(access.tokens)] if access.checked else []
-        self._interceptors = [*self._checks, *interceptors]
         message = max(limits.payload_bytes_max, limits.input_bytes_max) + _MESSAGE_EXTRA
         self._size = max(message, _FRAME_BYTES)
         self._servers: list[grpc.aio.Server] = []
         self._loop = node.loop
         self.calls = Calls(node.loop, node.stopwatch)
+        self._checks: list[TokenCheck] = []
+        if access.checked:
+            holds = Holds(access.tokens, self.calls, node.loop)
+            self._checks.append(TokenCheck(access.tokens, holds, abort))
+        self._interceptors = [*self._checks, *interceptors]
         self.health = health.Health(SERVICES, limits.health_watches_max)
         converter = self._converter(node, limits, namespaces)
         self._actors = ActorService(node, converter, limits, self.calls)
@@ -268,12 +279,12 @@ class Listener:
 
     def _converter(self, node: Node, limits: Limits, namespaces: frozenset[str]) -> Converter:
         material = self._access.tls()
-        caller: Callers = anonymous
+        identify: Identify = anonymous
         if self._access.checked:
-            caller = by_token(self._access.tokens)
+            identify = by_token
         elif material is not None and material.client_ca is not None:
-            caller = by_certificate
-        return Converter(limits, namespaces, caller, node.loop.time)
+            identify = by_certificate
+        return Converter(limits, namespaces, identify, node.loop.time)
 
 
 def _certificates(material: TlsMaterial) -> grpc.ServerCertificateConfiguration:

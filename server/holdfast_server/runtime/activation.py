@@ -340,6 +340,7 @@ class Activation:
             if not self.actor_id and not create:
                 raise HoldfastError(errors.ACTOR_NOT_FOUND)
             starter = Turn(self, EXCLUSIVE, turn.deadline, START, turn.trace)
+            starter.auth = turn.auth
             start = self.start = Start(starter, self.node.loop.create_future())
             observer = self.node.observer
             observer.turn_began(starter)

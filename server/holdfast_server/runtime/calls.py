@@ -13,6 +13,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Callable
 from typing import Protocol
+from weakref import WeakKeyDictionary
 
 from holdfast_server.core import errors
 from holdfast_server.core.errors import HoldfastError
@@ -58,6 +59,7 @@ class Calls:
 
     __slots__ = (
         "_cut",
+        "_ended",
         "_loop",
         "_streams_end",
         "_tasks",
@@ -76,6 +78,8 @@ class Calls:
         self._streams_end = False
         self._tasks: set[asyncio.Task[object]] = set()
         self._cut: set[asyncio.Task[object]] = set()
+        # Those that were ended one by one, and why.
+        self._ended: WeakKeyDictionary[asyncio.Task[object], HoldfastError] = WeakKeyDictionary()
         self._without_task: set[Cuttable] = set()
 
     def enter(self) -> asyncio.Task[object]:
@@ -113,8 +117,14 @@ class Calls:
         self._streams_end = True
 
     def was_cut(self, task: asyncio.Task[object] | None) -> HoldfastError | None:
-        """What a cancelled call answers if it was this drain that cancelled it."""
-        if task is None or task not in self._cut:
+        """What a cancelled call answers if it was cancelled here: by a drain, or by `end`."""
+        if task is None:
+            return None
+        ended = self._ended.pop(task, None)
+        if ended is not None:
+            task.uncancel()
+            return ended
+        if task not in self._cut:
             return None
         task.uncancel()
         return _cut_off()
@@ -125,6 +135,11 @@ class Calls:
             return told(error)
         cut = self.was_cut(task)
         return HoldfastError(errors.CANCELLED) if cut is None else cut
+
+    def end(self, task: asyncio.Task[object], error: HoldfastError) -> None:
+        """Cancel the call of this task, which then answers `error`."""
+        self._ended[task] = error
+        task.cancel()
 
     async def cut(self) -> None:
         """Cancel what is in progress and give it a moment to answer."""

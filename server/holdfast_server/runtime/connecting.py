@@ -52,6 +52,7 @@ def call_of_connect(request: Connect) -> Call:
         params=request.params,
         deadline=request.deadline,
         trace=request.trace,
+        auth=request.auth,
         origin=request.origin,
         caller=request.caller,
     )
@@ -97,6 +98,7 @@ async def preflight(
     if call.deadline is not None and call.deadline <= activation.node.loop.time():
         raise HoldfastError(errors.DEADLINE_EXCEEDED)
     turn = Turn(activation, Mode.READ_ONLY, call.deadline, CONNECT, call.trace)
+    turn.auth = call.auth
     origin = origin_of(call)
     try:
         async with activation.holding(turn, origin):
@@ -132,6 +134,7 @@ async def _open(activation: Activation, call: Call, link: NodeLink) -> None:
     conn = link.conn
     assert conn is not None
     turn = make_connect_turn(activation, CONNECT, call.deadline, call.trace)
+    turn.auth = call.auth
     origin = origin_of(call)
     try:
         async with activation.holding(turn, origin):

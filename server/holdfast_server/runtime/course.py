@@ -231,6 +231,7 @@ class Course:
         first = self._instance is None
         cause = Cause.CALL if first or not self._lasts else Cause.SPAWN
         turn = Turn(activation, mode, deadline, call.action, call.trace, cause)
+        turn.auth = call.auth
         # After the first turn something has run, also where this one cannot begin.
         turn.instance = self._instance
         activation.users += 1

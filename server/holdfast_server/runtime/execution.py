@@ -106,6 +106,7 @@ def make_turn(activation: Activation, call: Call, action: ActionInfo) -> Turn:
         if own < deadline:
             deadline = own
     turn = Turn(activation, mode_of(action), deadline, call.action, call.trace)
+    turn.auth = call.auth
     if call.sent is not None or call.fire is not None:
         turn.cause = Cause.SEND if call.fire is None else Cause.TIMER
     return turn

@@ -63,6 +63,7 @@ def _value_of(creation: Creation) -> Value:
 
 async def _run(activation: Activation, call: Call, reply: ReplyWriter | None) -> Answer:
     turn = Turn(activation, Mode.EXCLUSIVE, call.deadline, call.action, call.trace)
+    turn.auth = call.auth
     step = _STEPS.get(call.action, _create)
     origin = origin_of(call)
     try:

@@ -26,6 +26,7 @@ from holdfast_server.runtime.outlets import Outlet
 from holdfast_server.runtime.visiting import let_in
 
 if TYPE_CHECKING:
+    from holdfast_server.core.auth import Identity
     from holdfast_server.runtime.activation import Activation
     from holdfast_server.runtime.node import Node
 
@@ -50,10 +51,13 @@ def call_of(
     params: Value | None = None,
     deadline: float | None = None,
     trace: TraceContext = NO_TRACE,
+    auth: Identity | None = None,
 ) -> Call:
     """The part of a raw request or WebSocket that any call has. `deadline`, in the loop's
     time, is that of the whole; each turn has `action_timeout_s` as well."""
-    return Call(target=target, action=REQUEST, params=params, deadline=deadline, trace=trace)
+    return Call(
+        target=target, action=REQUEST, params=params, deadline=deadline, trace=trace, auth=auth
+    )
 
 
 async def serve_request(node: Node, call: Call, head: RequestHead, exchange: Exchange) -> None:

@@ -179,6 +179,7 @@ class _Stream:
         call, deadline = self._call, activation.node.loop.time()
         deadline += activation.node.limits.hook_timeout_s
         turn = Turn(activation, mode_of(self._action), deadline, call.action, call.trace)
+        turn.auth = call.auth
         closed = False
         try:
             async with activation.holding(turn, None):

@@ -94,6 +94,7 @@ async def ask(activation: Activation, request: Subscribe, names: list[str]) -> N
     if request.deadline is not None:
         deadline = min(deadline, request.deadline)
     turn = Turn(activation, Mode.READ_ONLY, deadline, SUBSCRIBE, request.trace)
+    turn.auth = request.auth
     try:
         async with activation.holding(turn, None):
             check_target(activation, call_of(request))

@@ -27,6 +27,7 @@ from holdfast_server.store.api import Batch
 from holdfast_server.store.v1 import records_pb2 as records
 
 if TYPE_CHECKING:
+    from holdfast_server.core.auth import Identity
     from holdfast_server.core.call import Call
     from holdfast_server.core.events import Emission
     from holdfast_server.core.ids import Address
@@ -63,6 +64,7 @@ class Turn:
         "admitted",
         "afters",
         "agenda_view",
+        "auth",
         "cause",
         "changes",
         "committed",
@@ -116,7 +118,8 @@ class Turn:
         self.span: object = None
         self.kv_view: KvView | None = None
         self.agenda_view: Agenda | None = None
-        # The fire that this turn is.
+        # Who asked for it from outside; the fire that it is.
+        self.auth: Identity | None = None
         self.fire: Fire | None = None
         self.sends: list[records.SendRecord] | None = None
         # Lanes of the outbox to wake after the commit; the row this turn delivers.
@@ -134,10 +137,9 @@ class Turn:
         # to connections.
         self.conn: Conn | Call | None = None
         self.changes: Changes | None = None
-        # Whether the actor ends with it, or goes to sleep after it; whether it is over.
-        self.destroyed = self.sleeps = self.ended = False
-        # Whether c.commit() has run, a point of no return; whether it makes the actor.
-        self.committed = self.creating = False
+        # Whether the actor ends with it, or goes to sleep after it; whether it is over; whether
+        # c.commit() has run, a point of no return; whether it makes the actor.
+        self.destroyed = self.sleeps = self.ended = self.committed = self.creating = False
         # Activations that this turn's outgoing calls wait for.
         self.targets: list[Activation] | None = None
         # Set while it waits in the mailbox.

@@ -67,6 +67,7 @@ async def let_in(activation: Activation, call: Call, reply: ReplyWriter | None) 
 
 async def _run_visit_hooks(activation: Activation, call: Call, conn: Conn | None) -> Conn:
     turn = make_connect_turn(activation, CONNECT, call.deadline, call.trace)
+    turn.auth = call.auth
     origin = origin_of(call)
     try:
         async with activation.holding(turn, origin):

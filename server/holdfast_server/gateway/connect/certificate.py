@@ -12,6 +12,8 @@ import ssl
 from collections.abc import Mapping
 from typing import Any, Final
 
+from holdfast_server.core.auth import NOBODY, Identity, certificate_identity
+
 _COMMON: Final = "x509_common_name"
 _ALTERNATIVE: Final = "x509_subject_alternative_name"
 _WHOLE: Final = "x509_pem_cert"
@@ -38,6 +40,16 @@ def properties_of(transport: asyncio.BaseTransport | None) -> dict[str, tuple[by
     if others:
         properties[_ALTERNATIVE] = others
     return properties
+
+
+def identity_of(transport: asyncio.BaseTransport | None) -> Identity:
+    """Whom the client's certificate names, as `rpc.auth` has it of gRPC's."""
+    properties = properties_of(transport)
+    for kind in (_ALTERNATIVE, _COMMON, _WHOLE):
+        names = properties.get(kind)
+        if names:
+            return certificate_identity(kind, names)
+    return NOBODY
 
 
 def _name(kind: str, value: Any) -> bytes:

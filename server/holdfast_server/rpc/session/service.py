@@ -100,10 +100,14 @@ class SessionService(session_service_pb2_grpc.SessionServiceServicer):
         token = token_of(context.invocation_metadata() or ())
         first = await self._first_frame(context)
         hello = check_hello(first)
-        namespace, caller = (
+        namespace, identity = (
             shared.convert.namespace(hello.namespace),
-            shared.convert.caller(context),
+            shared.convert.identity(context),
         )
+        if token is not None:
+            # The hello may have come long after the token.
+            identity = shared.identify(token, identity, namespace)
+        caller = shared.convert.owner(context)
         resume = hello.resume_token or shared.node.environment.secret_bytes(TOKEN_BYTES)
         terms = Terms(
             namespace=namespace,
@@ -113,7 +117,7 @@ class SessionService(session_service_pb2_grpc.SessionServiceServicer):
             digest=digest_of(resume, caller, namespace),
         )
         resumed = self._supersede(terms.digest)
-        session = Session(shared, terms, context.peer(), token, task)
+        session = Session(shared, terms, context.peer(), token, identity, task)
         self._sessions[terms.digest] = session
         session.welcome(resume, resumed=resumed)
         if shared.calls.draining:
@@ -188,10 +192,7 @@ class SessionService(session_service_pb2_grpc.SessionServiceServicer):
     def _recheck(self) -> None:
         """Tokens have changed: end the sessions whose token is no longer accepted."""
         for session in list(self._sessions.values()):
-            if not self._shared.accepts(session.token, session.terms.caller):
-                session.end(
-                    HoldfastError(errors.UNAUTHENTICATED, "the token is no longer accepted")
-                )
+            session.credential.recheck()
 
     # Draining
 

@@ -20,6 +20,7 @@ from holdfast_server.core import errors
 from holdfast_server.core.call import Answer, Target
 from holdfast_server.core.errors import HoldfastError, invalid
 from holdfast_server.core.ids import format_actor_id
+from holdfast_server.core.roles import check_subscribe, role_of_command
 from holdfast_server.core.values import Value
 from holdfast_server.rpc.convert import fill_payload, status_of
 from holdfast_server.rpc.events import cursor_of
@@ -28,6 +29,7 @@ from holdfast_server.rpc.session.arriving import Arriving
 from holdfast_server.rpc.session.calls import CallStream, ItemStream
 from holdfast_server.rpc.session.chunks import Assembler, ChunkedTooLong, ChunksFull
 from holdfast_server.rpc.session.connections import ConnectionStream
+from holdfast_server.rpc.session.credential import Credential
 from holdfast_server.rpc.session.outbox import Outbox
 from holdfast_server.rpc.session.streams import (
     OPENING,
@@ -42,6 +44,7 @@ from holdfast_server.rpc.session.terms import Terms, call_of, connect_of, subscr
 from holdfast_server.runtime.environment import housekeeping
 
 if TYPE_CHECKING:
+    from holdfast_server.core.auth import Identity
     from holdfast_server.core.events import Cursor
     from holdfast_server.rpc.session.shared import Shared
 
@@ -50,6 +53,8 @@ if TYPE_CHECKING:
 # synced, and answered, while the next ones run.
 _BEGUN_A_TICK: Final = 1000
 _CALL_COUNTS: Final = 16
+# Looked up once, since every call of every session asks.
+_CALL_NEEDS: Final = role_of_command("call")
 
 
 class Transport(Protocol):
@@ -72,14 +77,19 @@ class Session:
     """One open session."""
 
     def __init__(
-        self, shared: Shared, terms: Terms, peer: str, token: str | None, task: asyncio.Task[Any]
+        self,
+        shared: Shared,
+        terms: Terms,
+        peer: str,
+        token: str | None,
+        identity: Identity,
+        task: asyncio.Task[Any],
     ) -> None:
         limits = shared.limits
         self.shared = shared
         self.terms = terms
         self.peer = peer
-        # The bearer token that its caller showed last.
-        self.token = token
+        self.credential = Credential(shared, terms.namespace, token, identity, self.end)
         self.outbox = Outbox(shared.node.loop, limits.session_chunk_bytes)
         self.streams = Streams(limits.session_streams_max)
         # Subscriptions that have begun and do not stand yet, in order.
@@ -195,7 +205,10 @@ class Session:
 
     def _call(self, number: int, said: pb.SessionCall) -> None:
         shared = self.shared
+        if self.credential.identity.role < _CALL_NEEDS:
+            self.credential.identity.check_role(_CALL_NEEDS, "call")
         call = call_of(said, self.terms, shared.convert, shared.node.loop.time())
+        call.auth = self.credential.identity
         on = said.connection
         connection = self._connection(on) if on else None
         if said.streaming:
@@ -207,16 +220,21 @@ class Session:
         stream.begin()
 
     def _connect(self, number: int, said: pb.SessionConnect) -> None:
+        self.credential.identity.check_role(role_of_command("connect"), "connect")
         shared, window = self.shared, self._window(said.window_bytes)
         now = shared.node.loop.time()
         request = connect_of(said, self.terms, shared.convert, window, now)
+        request.auth = self.credential.identity
         stream = ConnectionStream(number, self, request)
         self._add(stream)
         stream.begin()
 
     def _subscribe(self, number: int, said: pb.SessionSubscribe) -> None:
+        self.credential.identity.check_role(role_of_command("subscribe"), "subscribe")
         window = self._window(said.window_bytes)
         request = subscribe_of(said, self.terms, self.shared.convert, window)
+        request.auth = self.credential.identity
+        check_subscribe(self.credential.identity, creates=request.target.create)
         connection = self._connection(said.connection) if said.connection else None
         stream = SubscriptionStream(number, self, request)
         self._add(stream)
@@ -304,12 +322,7 @@ class Session:
         self.outbox.open(0, 0).pong.number = command.ping.number
 
     def _renew(self, command: pb.SessionCommand) -> None:
-        token = command.token.token
-        if not self.shared.accepts(token, self.terms.caller):
-            raise HoldfastError(
-                errors.UNAUTHENTICATED, "token: is not accepted, or stands for another caller"
-            )
-        self.token = token
+        self.credential.renew(command.token.token)
 
     def _hello(self, _: pb.SessionCommand) -> None:
         raise protocol_error("hello", "was said before")
@@ -400,6 +413,7 @@ class Session:
         if not self.over:
             self.over = True
             self._timer.cancel()
+            self.credential.close()
             streams = self.streams.clear()
             self.resumable = self.resumable or any(stream.resumable for stream in streams)
             for stream in streams:

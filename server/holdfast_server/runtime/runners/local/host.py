@@ -38,6 +38,7 @@ from holdfast_server.runtime.execution import fail, finish
 from holdfast_server.runtime.expiry import expires_at
 from holdfast_server.runtime.kv import BYTES, TEXT
 from holdfast_server.runtime.runners.local import connections
+from holdfast_server.runtime.runners.local.auth import auth_of
 from holdfast_server.runtime.runners.local.current import (
     current_turn,
     enter_turn,
@@ -59,6 +60,7 @@ from holdfast_server.store.v1 import records_pb2 as records
 if TYPE_CHECKING:
     import random
 
+    from holdfast.auth import Auth
     from holdfast.websocket import WebSocket
     from holdfast_server.runtime.runners.local.instance import LocalInstance
 
@@ -149,6 +151,12 @@ class LocalHost:
     def now(self) -> datetime:
         clock = self._instance.activation.node.environment.clock
         return datetime.fromtimestamp(clock.now_ms() / 1000, UTC)
+
+    @property
+    def auth(self) -> Auth | None:
+        # Its own call's, also between turns and in those that it opens itself.
+        turn = self.current or self.live_turn
+        return None if turn is None or turn.auth is None else auth_of(turn.auth)
 
     # State
 
