@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 import sys
@@ -22,6 +21,7 @@ from holdfast_server.process.failures import (
     StartError,
     exit_code,
 )
+from holdfast_server.process.going_on import run_to_its_end
 from holdfast_server.process.shutdown import Shutdown
 from holdfast_server.process.supervisor import Supervised, Supervisor
 from holdfast_server.process.system import loop_factory, spare_the_collector
@@ -120,8 +120,8 @@ def serve_process(
         if check:
             Server(registry, settings).check()
             return OK
-        with asyncio.Runner(loop_factory=factory) as runner:
-            return runner.run(run(registry, settings, on_ready, supervised))
+        main = run(registry, settings, on_ready, supervised)
+        return run_to_its_end(main, factory, lambda: Shutdown.active)
     except EXPLAINED as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
         return exit_code(error)

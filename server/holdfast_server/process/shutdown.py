@@ -23,7 +23,12 @@ _SIGNALS: Final = (*_ENDING, signal.SIGHUP)
 
 
 class Shutdown:
-    """Whether the process was asked to stop; made on the loop's thread."""
+    """Whether the process was asked to stop; made on the loop's thread.
+
+    `active` while the process's signals come here, and raise nothing anywhere.
+    """
+
+    active = False
 
     def __init__(self, reload: Callable[[], None]) -> None:
         self._loop = asyncio.get_running_loop()
@@ -44,9 +49,11 @@ class Shutdown:
         for number in _SIGNALS:
             self._handlers_before[number] = signal.signal(number, self._on_signal)
         self._wakeup_before = signal.set_wakeup_fd(self._writing, warn_on_full_buffer=False)
+        Shutdown.active = True
         return self
 
     def __exit__(self, *_: object) -> None:
+        Shutdown.active = False
         signal.set_wakeup_fd(self._wakeup_before)
         for number, handler in self._handlers_before.items():
             signal.signal(number, handler)

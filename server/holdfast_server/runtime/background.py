@@ -128,8 +128,12 @@ class Background:
         own = work is Work.RUN
         context = node.environment.context() if own else contextvars.copy_context()
         context.run(self.enter)
-        run = awaitable if asyncio.iscoroutine(awaitable) else _awaited(awaitable)
-        return node.loop.create_task(run, context=context)
+        task = node.loop.create_task(contained(awaitable), context=context)
+        if asyncio.iscoroutine(awaitable):
+            # One that was cancelled before its first step has never come to it.
+            coroutine = awaitable
+            task.add_done_callback(lambda _: coroutine.close())
+        return task
 
     def awaited(self, task: asyncio.Future[Any]) -> None:
         """Somebody waits for the result of this keep_awake work."""
@@ -215,8 +219,13 @@ class Kept:
         return asyncio.shield(self._task).__await__()
 
 
-async def _awaited(awaitable: Awaitable[Any]) -> Any:
-    return await awaitable
+async def contained(awaitable: Awaitable[Any]) -> Any:
+    """The result of what is a task's own work: an error of it that would end the loop, and
+    with it the server, leaves as a RuntimeError."""
+    try:
+        return await awaitable
+    except (SystemExit, KeyboardInterrupt) as error:
+        raise RuntimeError(f"the actor's code raised {type(error).__name__}") from error
 
 
 # What an activation tells its background

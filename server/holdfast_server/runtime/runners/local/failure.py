@@ -34,10 +34,11 @@ _OWN_AFFAIR = (errors.INTERNAL_ERROR, errors.CANCELLED, errors.STALE_EPOCH)
 
 
 def ended_from_outside(error: BaseException) -> bool:
-    """Whether `error` ends the running task itself, which is cancelled or closed, or all.
+    """Whether `error` ends the running task itself, which is cancelled or closed.
 
     A handler may also raise the like, or meet that of another task which it awaits:
-    then it is an error like any other.
+    then it is an error like any other. So is one that would end the process, which only
+    a signal does.
     """
     if isinstance(error, asyncio.CancelledError):
         task = asyncio.current_task()
@@ -45,7 +46,7 @@ def ended_from_outside(error: BaseException) -> bool:
     if isinstance(error, GeneratorExit):
         # A coroutine that nobody awaits any more is closed where no task runs.
         return not in_loop() or asyncio.current_task() is None
-    return isinstance(error, KeyboardInterrupt)
+    return False
 
 
 def in_loop() -> bool:

@@ -30,6 +30,7 @@ from holdfast_server.runtime.background import (
     Kept,
     Work,
     check_stays,
+    contained,
     running_background,
 )
 from holdfast_server.runtime.connecting import CONNECT
@@ -440,9 +441,6 @@ class LocalHost:
             raise
 
     def wait(self, awaitable: Awaitable[Any]) -> Any:
-        async def run() -> Any:
-            return await awaitable
-
         if in_loop():
             if asyncio.iscoroutine(awaitable):
                 awaitable.close()
@@ -451,7 +449,9 @@ class LocalHost:
                 "c.wait is for an @action(thread=True); here use `await` instead"
             )
         node = self._instance.activation.node
-        return node.environment.threads.wait(asyncio.run_coroutine_threadsafe(run(), node.loop))
+        return node.environment.threads.wait(
+            asyncio.run_coroutine_threadsafe(contained(awaitable), node.loop)
+        )
 
     # KV
 
