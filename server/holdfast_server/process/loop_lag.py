@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Final
 
 from holdfast_server.core.tally import Histogram
+from holdfast_server.runtime.environment import housekeeping
 
 _PERIOD_S: Final = 0.25
 
@@ -20,6 +21,7 @@ class LoopLag:
         self._now = stopwatch
         self._period_s = period_s
         self._timer: asyncio.TimerHandle | None = None
+        self._due = 0.0
 
     def start(self) -> None:
         """Measure the running loop until `stop`."""
@@ -31,9 +33,10 @@ class LoopLag:
             self._timer.cancel()
 
     def _arm(self) -> None:
-        due = self._now() + self._period_s
-        self._timer = self._loop.call_later(self._period_s, self._tick, due)
+        self._due = self._now() + self._period_s
+        self._timer = self._loop.call_later(self._period_s, self._tick)
 
-    def _tick(self, due: float) -> None:
-        self.lags.take(max(0.0, self._now() - due))
+    @housekeeping
+    def _tick(self) -> None:
+        self.lags.take(max(0.0, self._now() - self._due))
         self._arm()
