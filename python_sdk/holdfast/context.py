@@ -120,7 +120,17 @@ class AbortSignal:
 
 
 def _key(key: str | bytes) -> bytes:
-    return key.encode("utf-8") if isinstance(key, str) else bytes(key)
+    if isinstance(key, str):
+        return key.encode("utf-8")
+    if isinstance(key, bytes | bytearray | memoryview):
+        return bytes(key)
+    raise TypeError(f"a KV key is str or bytes, not {type(key).__name__}")
+
+
+def _keys(keys: Iterable[str | bytes]) -> list[bytes]:
+    if isinstance(keys, str | bytes | bytearray | memoryview):
+        raise TypeError(f"keys are a list of KV keys, not one of {type(keys).__name__}")
+    return [_key(key) for key in keys]
 
 
 class Kv:
@@ -132,6 +142,7 @@ class Kv:
     `kv.key_too_large`, `kv.value_too_large`, `kv.batch_too_large` (128 keys,
     976 KiB), `kv.storage_full` (1 GiB an actor). An entry that was put with `ttl` is gone
     for every reader when that time is over (`kv.invalid_ttl` for what is no length of time).
+    A key or a value of another type is a TypeError, a `limit` below 0 a ValueError.
     """
 
     __slots__ = ("_host",)
@@ -145,7 +156,7 @@ class Kv:
 
     async def get_batch(self, keys: Iterable[str | bytes]) -> list[str | bytes | None]:
         """The values of `keys` in their order, None for those that are absent."""
-        return await self._host.kv_get([_key(key) for key in keys])
+        return await self._host.kv_get(_keys(keys))
 
     async def put(
         self, key: str | bytes, value: str | bytes, *, ttl: float | timedelta | None = None
@@ -168,7 +179,7 @@ class Kv:
 
     async def delete_batch(self, keys: Iterable[str | bytes]) -> None:
         """Delete several keys."""
-        await self._host.kv_delete([_key(key) for key in keys])
+        await self._host.kv_delete(_keys(keys))
 
     async def delete_range(self, start: str | bytes, end: str | bytes) -> None:
         """Delete every key with start <= key < end."""

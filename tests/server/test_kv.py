@@ -38,6 +38,14 @@ class Shelf(Actor):
         await stage.pause(name)
         return [*found, await perform(c, "list", b"", None, False)]
 
+    @action
+    async def misuse(self, c: Context, name: str, *args: Any, **options: Any) -> str:
+        try:
+            await getattr(c.kv, name)(*args, **options)
+        except (TypeError, ValueError) as error:
+            return str(error)
+        return "done"
+
     @action(read_only=True)
     async def entries(self, c: Context) -> dict[bytes, Any]:
         return dict(await c.kv.list(key_type="bytes"))
@@ -358,3 +366,28 @@ async def test_a_destroyed_actor_leaves_none_of_its_kv(
 
     assert await shelf.entries() == {}
     assert check_rows(running[0].node.store) == []
+
+
+async def test_keys_and_limits_of_a_wrong_kind_are_named(start: Start) -> None:
+    _, client = await start(registry, store=MemoryStore())
+    shelf = client.get_or_create(Shelf, ["a"])
+
+    for key in (5, -1, 1.5, None, [65, 66], 300_000_000):
+        wrong = f"a KV key is str or bytes, not {type(key).__name__}"
+        for name, args in (
+            ("put", [key, "x"]),
+            ("get", [key]),
+            ("delete", [key]),
+            ("get_batch", [[key]]),
+            ("delete_batch", [[key]]),
+            ("list", [key]),
+            ("range", ["a", key]),
+            ("delete_range", [key, "b"]),
+        ):
+            assert await shelf.misuse(name, *args) == wrong
+    for name in ("get_batch", "delete_batch"):
+        assert await shelf.misuse(name, "ab") == "keys are a list of KV keys, not one of str"
+    for name, args in (("list", ["a"]), ("range", ["a", "b"])):
+        told = await shelf.misuse(name, *args, limit=-1)
+        assert told == "limit is -1; it is 0 to 16384 (kv_list_max), or None"
+    assert await shelf.entries() == {}

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from holdfast import Actor, Client, Context, action, setup
+from holdfast import Actor, Client, Context, UserError, action, setup
 from holdfast_server.store.memory import MemoryStore
 from tests.server.conftest import Connect, Start
 from tests.server.outcomes import code_of, refused, wire_refusal
@@ -76,6 +76,15 @@ class Giver(Actor[list[str]]):
         c.state.append("kept")
         at = datetime.datetime(2026, 1, 2, tzinfo=datetime.UTC)
         return [2**60, b"\x00\xff", at, decimal.Decimal("1.50"), "\U0001f600", None]
+
+    @action
+    async def complain(self, c: Context[list[str]]) -> None:
+        raise UserError("no file \ud800 \u00e9", code="odd\udcff", metadata={"at": 1})
+
+    @action
+    async def complain_later(self, c: Context[list[str]]) -> AsyncIterator[int]:
+        yield 1
+        raise UserError("no file \ud800 \u00e9", code="odd\udcff", metadata={"at": 1})
 
     @action(read_only=True)
     def look(self, c: Context[list[str]]) -> list[str]:
@@ -190,3 +199,21 @@ async def test_a_request_that_no_server_would_read_is_refused_too(
 
     assert refusal.status == "RESOURCE_EXHAUSTED"
     await wire.invoke(target("giver", "a"), "take", "x")
+
+
+@pytest.mark.parametrize("session", [True, False])
+async def test_a_user_error_says_what_utf8_cannot(start: Start, *, session: bool) -> None:
+    server, client = await start(registry, store=MemoryStore())
+    if not session:
+        await client.close()
+        client = Client(f"127.0.0.1:{server.port}", session=False)
+    giver = client.get_or_create("giver", ["a"])
+
+    async def stream() -> list[Any]:
+        return [item async for item in giver.action_stream("complain_later")]
+
+    for call in (giver.action("complain"), stream()):
+        error = await refused(call)
+        assert (error.message, error.code) == ("no file \\ud800 \u00e9", "odd\\udcff")
+        assert error.metadata == {"at": 1}
+    await client.close()

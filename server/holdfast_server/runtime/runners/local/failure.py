@@ -81,7 +81,14 @@ def _user_error(message: str, code: str, metadata: Any) -> HoldfastError:
             encoded = payload.encode(metadata, payload.Encoding.JSON)
         except sdk.EncodeError as error:
             log.error("metadata of UserError %r is left out: %s", code, error)
-    return HoldfastError(errors.USER_ERROR, message, code=code, user_metadata_json=encoded)
+    return HoldfastError(
+        errors.USER_ERROR, _sendable(message), code=_sendable(code), user_metadata_json=encoded
+    )
+
+
+def _sendable(text: str) -> str:
+    """`text` with what UTF-8 cannot carry escaped: halves of characters, as file names have."""
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def outward(error: BaseException, what: str, address: Address) -> HoldfastError:

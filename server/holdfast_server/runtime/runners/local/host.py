@@ -479,6 +479,8 @@ class LocalHost:
         self, start: bytes, end: bytes | None, limit: int | None, reverse: bool
     ) -> list[tuple[bytes, str | bytes]]:
         most = self._instance.activation.node.limits.kv_list_max
+        if limit is not None and limit < 0:
+            raise ValueError(f"limit is {limit}; it is 0 to {most} (kv_list_max), or None")
         count = most if limit is None else min(limit, most)
         rows = self._turn().kv.scan(start, end, count, reverse)
         return [(key, _plain(value)) for key, value in rows]
