@@ -9,6 +9,7 @@ together by `tests/unit/test_error_catalogue.py`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Final
 
@@ -488,4 +489,11 @@ def invalid(field: str, message: str, *, limit: object = None) -> HoldfastError:
     metadata = {"field": field}
     if limit is not None:
         metadata["limit"] = str(limit)
+        message = with_limit(message, limit)
     return HoldfastError(REQUEST_INVALID, f"{field}: {message}", metadata=metadata)
+
+
+def with_limit(message: str, limit: object) -> str:
+    """`message` with the limit that was passed, unless it names that already."""
+    named = str(limit) in re.findall(r"[\w.]+", message)
+    return message if named else f"{message}; the limit is {limit}"

@@ -46,6 +46,7 @@ def protocol_error(field: str, message: str, *, limit: object = None) -> Holdfas
     metadata = {"field": field}
     if limit is not None:
         metadata["limit"] = str(limit)
+        message = errors.with_limit(message, limit)
     return HoldfastError(errors.SESSION_INVALID, f"{field}: {message}", metadata=metadata)
 
 

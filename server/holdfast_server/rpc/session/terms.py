@@ -49,7 +49,7 @@ def check_hello(frame: pb.OpenSessionRequest) -> pb.SessionHello:
         raise protocol_error("hello", f"is for stream 0, not {first.stream}")
     if hello.protocol != PROTOCOL:
         raise protocol_error(
-            "hello.protocol", f"is {hello.protocol}; this server speaks", limit=PROTOCOL
+            "hello.protocol", f"is {hello.protocol}; this server speaks {PROTOCOL}", limit=PROTOCOL
         )
     for feature in hello.features:
         if feature not in FEATURES:
@@ -60,11 +60,15 @@ def check_hello(frame: pb.OpenSessionRequest) -> pb.SessionHello:
             )
     if len(hello.client_id) not in (0, _CLIENT_ID_BYTES):
         raise protocol_error(
-            "hello.client_id", f"has {len(hello.client_id)} bytes", limit=_CLIENT_ID_BYTES
+            "hello.client_id",
+            f"has {len(hello.client_id)} bytes, not {_CLIENT_ID_BYTES}",
+            limit=_CLIENT_ID_BYTES,
         )
     if len(hello.resume_token) not in (0, TOKEN_BYTES):
         raise protocol_error(
-            "hello.resume_token", f"has {len(hello.resume_token)} bytes", limit=TOKEN_BYTES
+            "hello.resume_token",
+            f"has {len(hello.resume_token)} bytes, not {TOKEN_BYTES}",
+            limit=TOKEN_BYTES,
         )
     if hello.accept_encoding and hello.accept_encoding not in ENCODINGS:
         raise protocol_error("hello.accept_encoding", f"{hello.accept_encoding} is no encoding")
