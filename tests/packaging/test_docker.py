@@ -53,7 +53,11 @@ class Container:
     def __init__(self, image: Runner, stage: Stage) -> None:
         self.address = free_address()
         self.cwd = image.path(stage.one("WORKDIR"))
-        addresses = {"HOLDFAST_GRPC": self.address, "HOLDFAST_HTTP": free_address()}
+        addresses = {
+            "HOLDFAST_GRPC": self.address,
+            "HOLDFAST_HTTP": free_address(),
+            "HOLDFAST_METRICS": free_address(),
+        }
         self.environ = {**image.environment(stage), **addresses}
         self.process = subprocess.Popen(
             [*command(stage.one("ENTRYPOINT")), *command(stage.one("CMD"))],
@@ -94,7 +98,8 @@ def test_the_image_is_small_and_runs_as_nobody_special() -> None:
     user, _, group = FINAL.one("USER").partition(":")
     assert int(user) == int(group) > 0
     assert FINAL.one("VOLUME") == FINAL.settings["HOLDFAST_DATA"] == "/data"
-    ports = [FINAL.settings[f"HOLDFAST_{name}"].rpartition(":")[2] for name in ("GRPC", "HTTP")]
+    fronts = ("GRPC", "HTTP", "METRICS")
+    ports = [FINAL.settings[f"HOLDFAST_{name}"].rpartition(":")[2] for name in fronts]
     assert FINAL.one("EXPOSE").split() == ports
     assert FINAL.one("STOPSIGNAL") == "SIGTERM"
     assert [copy.split()[0] for copy in FINAL.of("COPY")] == [f"--from={BUILD.name}"]
