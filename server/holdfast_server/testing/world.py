@@ -286,7 +286,8 @@ def _config(registry: Registry, settings: dict[str, Any], store: str, grpc: bool
         raise ValueError("data is for store='rocksdb': a store in memory has no directory")
     own = {name: value for name, value in registry.config.items() if name not in _NOT_HERE}
     own.pop("data", None)
-    listening = {"grpc": "127.0.0.1:0", "admin": "off", "http": "off"} if grpc else {}
+    others = dict.fromkeys(("admin", "http", "metrics"), "off")
+    listening = {"grpc": "127.0.0.1:0", **others} if grpc else {}
     # A client of the harness does not ping, since it cannot vanish unseen; and the watchdog
     # compares its thread with the loop's time.
     defaults = {"commit_wait_s": 0.0, "session_idle_s": _NEVER_S, "loop_block_warn_s": 0.0}
