@@ -486,14 +486,15 @@ class HoldfastError(Exception):
 
 def invalid(field: str, message: str, *, limit: object = None) -> HoldfastError:
     """A REQUEST_INVALID that names the field and, where there is one, the limit."""
+    return naming(REQUEST_INVALID, field, message, limit)
+
+
+def naming(reason: Reason, field: str, message: str, limit: object) -> HoldfastError:
+    """A failure that names the field, and the limit where there is one: in its metadata, and
+    in its text where `message` does not name that already."""
     metadata = {"field": field}
     if limit is not None:
         metadata["limit"] = str(limit)
-        message = with_limit(message, limit)
-    return HoldfastError(REQUEST_INVALID, f"{field}: {message}", metadata=metadata)
-
-
-def with_limit(message: str, limit: object) -> str:
-    """`message` with the limit that was passed, unless it names that already."""
-    named = str(limit) in re.findall(r"[\w.]+", message)
-    return message if named else f"{message}; the limit is {limit}"
+        if str(limit) not in re.findall(r"[\w.]+", message):
+            message = f"{message}; the limit is {limit}"
+    return HoldfastError(reason, f"{field}: {message}", metadata=metadata)

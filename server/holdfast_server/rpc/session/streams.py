@@ -43,11 +43,7 @@ UNBOUNDED: Final = 1 << 80
 
 def protocol_error(field: str, message: str, *, limit: object = None) -> HoldfastError:
     """A SESSION_INVALID that names the field and, where there is one, the limit."""
-    metadata = {"field": field}
-    if limit is not None:
-        metadata["limit"] = str(limit)
-        message = errors.with_limit(message, limit)
-    return HoldfastError(errors.SESSION_INVALID, f"{field}: {message}", metadata=metadata)
+    return errors.naming(errors.SESSION_INVALID, field, message, limit)
 
 
 class Stream:
